@@ -1,0 +1,1 @@
+"""The gateway: owns the Socket.IO connections and nothing else."""

@@ -1,0 +1,1 @@
+"""Runs all of Parley on one machine, supervised: what `make run` starts."""

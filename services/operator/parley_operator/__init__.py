@@ -1,0 +1,1 @@
+"""The operator: scales and drains the gateways by their connections."""

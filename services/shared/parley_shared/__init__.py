@@ -1,0 +1,1 @@
+"""What every service of Parley shares: the contract between them, and a little runtime."""
