@@ -1,0 +1,154 @@
+"""The gateway's settings, from the environment."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from parley_shared import config
+from parley_shared.config import setting
+from parley_shared.redis_client import RedisAddress, redis_address
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """All that can be set of a gateway; README's table lists the same."""
+
+    host: str = setting("HOST", config.text(), "0.0.0.0", "address to listen on, for clients")
+    port: int = setting("PORT", config.port, "3000", "port for clients; several processes may share it")
+    own_port: int = setting(
+        "OWN_PORT",
+        config.port,
+        "0",
+        "a further port of this process alone (0: none), for gateways that share PORT",
+    )
+    address: str = setting(
+        "ADDRESS",
+        config.text(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.\-]+):\d{1,5}", "host:port"),
+        "localhost:3000",
+        "host:port at which the other gateways reach this one (its pod's address and PORT, or OWN_PORT)",
+    )
+    internal_host: str = setting("INTERNAL_HOST", config.text(), "0.0.0.0", "address of the internal port")
+    internal_port: int = setting(
+        "INTERNAL_PORT", config.port, "9100", "port for health, metrics and drain; never make it public"
+    )
+    store_url: str = setting(
+        "STORE_URL",
+        config.text(r"https?://[^/]+", "a URL such as http://parley-store:8081"),
+        "http://localhost:8081",
+        "where the store's API is",
+    )
+    redis: RedisAddress = setting(
+        "REDIS_URL", redis_address, "redis://localhost:6379/0", "Redis, for the gateway's own streams"
+    )
+    service_tokens: tuple[str, ...] = setting(
+        "SERVICE_TOKENS", config.tokens, None, "token between the services; while it is changed: new,old"
+    )
+    cors_origins: frozenset[str] = setting(
+        "CORS_ORIGINS", config.origins, "", "other origins whose pages may connect, separated by commas"
+    )
+    trust_forwarded: bool = setting(
+        "TRUST_FORWARDED",
+        config.flag,
+        "false",
+        "believe X-Forwarded-For, -Host and -Proto: true behind an ingress that sets them, else false",
+    )
+    web_root: str = setting(
+        "WEB_ROOT", config.optional_text, "", "folder of the built web page; empty: no page"
+    )
+    max_connections: int = setting(
+        "MAX_CONNECTIONS",
+        config.integer(1, 1_000_000),
+        "10000",
+        "connections at which a gateway is full (503)",
+    )
+    connect_rate: float = setting(
+        "CONNECT_RATE",
+        config.number(1, 1_000_000),
+        "500",
+        "new connections a second that are accepted, else 503",
+    )
+    address_connect_rate: float = setting(
+        "ADDRESS_CONNECT_RATE",
+        config.number(0, 1_000_000),
+        "0",
+        "new connections a second from one client address, else 429 (0: no limit)",
+    )
+    connect_timeout_seconds: float = setting(
+        "CONNECT_TIMEOUT",
+        config.duration(1, 120),
+        "10s",
+        "how long a client may take from its transport to CONNECT",
+    )
+    ping_interval_seconds: float = setting("PING_INTERVAL", config.duration(0.1, 300), "25s", "between pings")
+    ping_timeout_seconds: float = setting(
+        "PING_TIMEOUT",
+        config.duration(0.1, 300),
+        "20s",
+        "a client that has not answered a ping for this long is gone",
+    )
+    max_payload_bytes: int = setting(
+        "MAX_PAYLOAD_BYTES",
+        config.integer(1024, 64 * 1024 * 1024),
+        "262144",
+        "largest packet or polling body",
+    )
+    max_content_characters: int = setting(
+        "MAX_CONTENT_CHARACTERS", config.integer(1, 1_000_000), "32768", "longest content of a message"
+    )
+    message_rate: float = setting(
+        "MESSAGE_RATE", config.number(0.1, 100_000), "50", "events a second a user may send in the long run"
+    )
+    message_burst: int = setting(
+        "MESSAGE_BURST", config.integer(1, 1_000_000), "200", "events a user may send at once"
+    )
+    send_queue_bytes: int = setting(
+        "SEND_QUEUE_BYTES",
+        config.integer(65_536, 1 << 30),
+        "4194304",
+        "bytes that may wait for one socket before it is closed as too slow",
+    )
+    send_queue_count: int = setting(
+        "SEND_QUEUE_COUNT",
+        config.integer(16, 1_000_000),
+        "4096",
+        "packets that may wait for one long-polling client before it is closed as too slow",
+    )
+    lanes: int = setting(
+        "LANES", config.integer(1, 64), "2", "batches of messages in flight to the store at once"
+    )
+    lane_limit: int = setting(
+        "LANE_LIMIT",
+        config.integer(1, 1_000_000),
+        "4000",
+        "messages that may wait in a lane before it answers busy",
+    )
+    batch_limit: int = setting(
+        "BATCH_LIMIT", config.integer(1, 1000), "256", "messages in one batch to the store"
+    )
+    batch_deadline_seconds: float = setting(
+        "BATCH_DEADLINE",
+        config.duration(0.5, 60),
+        "5s",
+        "how long the store may take for a batch of messages",
+    )
+    roster_limit: int = setting(
+        "ROSTER_LIMIT",
+        config.integer(1, 100_000),
+        "1000",
+        "entries of `users` at connect, and of the roster replica",
+    )
+    users_bytes: int = setting(
+        "USERS_BYTES",
+        config.integer(65_536, 1 << 28),
+        "1048576",
+        "largest `users` event at connect, in bytes",
+    )
+    drain_seconds: float = setting(
+        "DRAIN_SECONDS",
+        config.number(0, 3600),
+        "20",
+        "time across which a leaving gateway closes its connections",
+    )
+    log_level: str = setting(
+        "LOG_LEVEL", config.choice(*config.LOG_LEVELS), "info", "debug, info, warning or error"
+    )
