@@ -59,6 +59,9 @@ class Open(Struct, kw_only=True):
     ``session`` resumes a known session; otherwise (or when it is unknown) ``username`` makes a new one.
     ``version`` is the gateway's own ascending number: the store applies attach and detach of one user on
     one gateway in the order of their versions, however late a request arrives.
+
+    ``new_session``, ``new_user`` and ``new_pid`` are the ids to use for what has to be made. The gateway
+    chooses them, so that an open that is repeated after a lost answer makes nothing twice.
     """
 
     version: int
@@ -66,6 +69,9 @@ class Open(Struct, kw_only=True):
     username: Username | None = None
     subject: str | None = None
     recovery: bool = True
+    new_session: Identifier
+    new_user: Identifier
+    new_pid: Identifier
 
 
 class OpenRequest(Struct, kw_only=True):

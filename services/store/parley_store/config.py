@@ -28,7 +28,7 @@ class StoreConfig:
         "DURABILITY",
         config.choice("fast", "disk", "replicated"),
         "fast",
-        "what an acknowledgement promises: `fast` in Redis, `disk` in its file, `replicated` also on a replica",
+        "what an acknowledgement promises: `fast` in Redis, `disk` in its file, `replicated` on a replica",
     )
     session_ttl_seconds: float = setting(
         "SESSION_TTL", config.duration(10, 366 * 86400), "24h", "life of a session after its last use"
