@@ -61,7 +61,8 @@ class Open(Struct, kw_only=True):
     one gateway in the order of their versions, however late a request arrives.
 
     ``new_session``, ``new_user`` and ``new_pid`` are the ids to use for what has to be made. The gateway
-    chooses them, so that an open that is repeated after a lost answer makes nothing twice.
+    chooses them, so that an open that is repeated after a lost answer makes nothing twice. ``socket`` is the
+    new socket's id, kept with its pid.
     """
 
     version: int
@@ -72,6 +73,7 @@ class Open(Struct, kw_only=True):
     new_session: Identifier
     new_user: Identifier
     new_pid: Identifier
+    socket: str = ""
 
 
 class OpenRequest(Struct, kw_only=True):
@@ -140,11 +142,15 @@ class Position(Struct, kw_only=True):
 
 
 class Recover(Struct, kw_only=True):
-    """Take over a socket that was lost: its secret ``pid`` and the last offset its client has seen."""
+    """Take over a socket that was lost: its secret ``pid`` and the last offset its client has seen.
+
+    ``socket`` is the new socket's id. The one that held the pid before is closed.
+    """
 
     version: int
     pid: str
     position: Position
+    socket: str = ""
 
 
 class RecoverRequest(Struct, kw_only=True):
@@ -472,7 +478,7 @@ class LeaseResponse(Struct, kw_only=True):
 
     ``now`` is Redis's clock. ``incarnation`` changes when Redis may have lost its last writes.
     ``roster_epoch`` and ``roster_version`` are the newest of the presence stream. ``gateways`` are all
-    that hold a lease.
+    that hold a lease. A session lives ``session_ttl_ms`` after it was last touched.
     """
 
     held: bool
@@ -482,6 +488,7 @@ class LeaseResponse(Struct, kw_only=True):
     roster_epoch: str
     roster_version: int
     gateways: list[GatewayInfo]
+    session_ttl_ms: int = 86_400_000
 
 
 class ReleaseRequest(Struct, kw_only=True):
@@ -509,7 +516,7 @@ class ProbeRequest(Struct, kw_only=True):
 class Delivery(Struct, tag="m", array_like=True):
     """A message for users of this gateway: ``to`` is [user, epoch, counter] each.
 
-    ``message`` is the ready JSON object that clients get. ``socket`` sent it and is left out.
+    ``message`` is the ready JSON object that clients get, stored ``at``. ``socket`` sent it and is left out.
     """
 
     from_: str
@@ -519,6 +526,7 @@ class Delivery(Struct, tag="m", array_like=True):
     socket: str
     message: Raw
     to: list[tuple[str, str, int]]
+    at: int = 0
 
 
 class ReadDelivery(Struct, tag="r", array_like=True):
