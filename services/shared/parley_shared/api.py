@@ -29,6 +29,11 @@ MessageId = Annotated[str, Meta(min_length=1, max_length=MESSAGE_ID_MAX)]
 Username = Annotated[str, Meta(min_length=1, max_length=USERNAME_MAX)]
 Count = Annotated[int, Meta(ge=0)]
 PageSize = Annotated[int, Meta(ge=1, le=200)]
+Seq = Annotated[int, Meta(ge=1, le=2**53)]
+Target = Annotated[str, Meta(min_length=1, max_length=128)]
+"""A userID as a client names it: it need not exist, nor have the form of one."""
+Query = Annotated[str, Meta(max_length=USERNAME_MAX)]
+Cursor = Annotated[str, Meta(max_length=512)]
 
 
 class Failure(Struct, kw_only=True):
@@ -269,7 +274,7 @@ class Send(Struct, kw_only=True):
     id: MessageId
     from_: Identifier = msgspec.field(name="from")
     from_name: str
-    to: Annotated[str, Meta(min_length=1, max_length=128)]
+    to: Target
     content: str
     pid: str = ""
     socket: str = ""
@@ -334,8 +339,8 @@ class HistoryRequest(Struct, kw_only=True):
     """``POST /v1/history``: the page of messages before ``before`` (a seq; None: the newest)."""
 
     user: Identifier
-    peer: Annotated[str, Meta(min_length=1, max_length=128)]
-    before: Annotated[int, Meta(ge=1)] | None = None
+    peer: Target
+    before: Seq | None = None
     limit: PageSize = 50
 
 
@@ -421,8 +426,8 @@ class UsersRequest(Struct, kw_only=True):
     """
 
     user: Identifier
-    query: Annotated[str, Meta(max_length=USERNAME_MAX)] = ""
-    after: Annotated[str, Meta(max_length=512)] | None = None
+    query: Query = ""
+    after: Cursor | None = None
     limit: PageSize = 50
 
 
