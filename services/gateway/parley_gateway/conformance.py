@@ -7,8 +7,10 @@ limits are those that the suites of socketio/engine.io-protocol and socketio/soc
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+from typing import Final
 
 from aiohttp import web
 
@@ -22,7 +24,10 @@ from parley_gateway.sio import (
 )
 from parley_shared.runtime import StartError, Stop, run
 
-SETTINGS = EngineSettings(ping_interval_seconds=0.3, ping_timeout_seconds=0.2, max_payload_bytes=1_000_000)
+_AUTH_DELAY_SECONDS: Final = 0.02
+SETTINGS: Final = EngineSettings(
+    ping_interval_seconds=0.3, ping_timeout_seconds=0.2, max_payload_bytes=1_000_000
+)
 
 
 class Echo:
@@ -48,8 +53,13 @@ class SuiteHandler:
         socket.data = auth
 
     def on_connected(self, socket: ClientSocket) -> None:
-        """Tell the client what it authenticated with."""
-        socket.send_event("auth", socket.data)
+        """Tell the client what it authenticated with.
+
+        Not in the same TCP segment as the CONNECT reply: the suite's WebSocket client would report both in
+        one turn of its event loop, and the suite listens for one message per turn.
+        """
+        loop = asyncio.get_running_loop()
+        loop.call_later(_AUTH_DELAY_SECONDS, socket.send_event, "auth", socket.data)
 
     def on_event(self, socket: ClientSocket, event: str, args: list[object], ack_id: int | None) -> None:
         """Send arguments back, as an event or as an acknowledgement."""
