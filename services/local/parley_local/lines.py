@@ -29,7 +29,7 @@ def service_line(name: str, line: str) -> str:
 
 
 def redis_line(name: str, line: str, *, everything: bool) -> str | None:
-    """Render a line of Redis; None for what is of no interest to somebody who runs a chat.
+    """Render a line of Redis; None for what somebody who runs a chat need not know.
 
     Args:
         name: What people call the process.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
 
 import aiohttp
 
@@ -45,7 +45,9 @@ class Supervisor:
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._tasks = TaskGroup("supervisor")
         self._http: aiohttp.ClientSession | None = None
-        self._stopping = False
+        # What was written before all was ready: shown then, or when what wrote it fails.
+        self._held: list[tuple[str, str]] | None = []
+        self._steady = False
 
     async def start(self) -> None:
         """Start Redis, then the store and the gateways, and wait until all are ready.
@@ -61,12 +63,16 @@ class Supervisor:
             await self._launch(program)
         for program in services:
             await self._until_ready(program)
+        held, self._held = self._held or [], None
+        for _, line in held:
+            self._say(line)
+        self._steady = True
         for program in self._plan.programs:
             self._tasks.start(self._keep(program), program.name)
 
     async def stop(self, now: asyncio.Event) -> None:
         """Stop the gateways, then the store, then Redis; everything at once when ``now`` is set."""
-        self._stopping = True
+        self._steady = False
         await self._tasks.close()
         order = asyncio.ensure_future(self._stop_in_order())
         hurry = asyncio.ensure_future(now.wait())
@@ -101,18 +107,24 @@ class Supervisor:
                 f"{program.name} did not start: {error.strerror}: {program.command[0]}"
             ) from error
         self._children[program.name] = child
-        show = self._show_redis if program is self._plan.redis else self._show_service
         self._readers[program.name] = asyncio.create_task(
-            child.read(lambda line: show(program, line)), name=f"supervisor.read.{program.name}"
+            child.read(lambda line: self._show(program, line)), name=f"supervisor.read.{program.name}"
         )
         return child
 
-    def _show_service(self, program: Program, line: str) -> None:
-        self._say(service_line(program.name, line))
-
-    def _show_redis(self, program: Program, line: str) -> None:
-        if (shown := redis_line(program.name, line, everything=self._everything)) is not None:
+    def _show(self, program: Program, line: str) -> None:
+        if program is not self._plan.redis:
+            shown: str | None = service_line(program.name, line)
+        elif self._steady or self._everything:
+            shown = redis_line(program.name, line, everything=self._everything)
+        else:
+            return  # what Redis says of each start and stop is for those who ask for everything
+        if shown is None:
+            return
+        if self._held is None:
             self._say(shown)
+        else:
+            self._held.append((program.name, shown))
 
     async def _until_ready(self, program: Program) -> None:
         child = self._children[program.name]
@@ -121,13 +133,21 @@ class Supervisor:
         while time.monotonic() < deadline:
             if not child.alive:
                 await self._readers[program.name]
-                why = reason(list(child.lines))
-                raise StartError(f"{program.name} did not start ({ending(await child.wait())}): {why}")
+                await self._fail(child)
             missing = await (self._ask(program) if program.internal_port else _ask_redis(program))
             if not missing:
                 return
             await asyncio.sleep(_POLL_SECONDS)
         raise StartError(f"{program.name} is not ready after {self._start_seconds:g} s: {missing}")
+
+    async def _fail(self, child: Child) -> NoReturn:
+        """Report a child that ended while it started: all it wrote if that is more than its reason."""
+        written = [line for name, line in self._held or [] if name == child.name]
+        if len(written) > 1:
+            for line in written:
+                self._say(line)
+        why = reason(list(child.lines))
+        raise StartError(f"{child.name} did not start ({ending(await child.wait())}): {why}")
 
     async def _ask(self, program: Program) -> str:
         """Ask ``/readyz``; returns what is missing, empty when nothing is."""
