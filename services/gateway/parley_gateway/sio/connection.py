@@ -62,6 +62,11 @@ class WebSocketConnection(asyncio.Protocol):
         # and no send has to ask for its size.
         self._transport.set_write_buffer_limits(high=self._max_queue)
 
+    @property
+    def size(self) -> int:
+        """Bytes that wait in user space for the client to read."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     def send(self, frame: Frame) -> None:
         """Write packets; nothing happens once the connection is closing."""
         if not self._closing and self._transport is not None:

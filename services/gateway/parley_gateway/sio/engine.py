@@ -87,6 +87,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc] # python-enginei
         # A tenth of the shorter time: fine enough for the announced times, coarse enough to cost nothing.
         shorter = min(settings.ping_interval_seconds, settings.ping_timeout_seconds)
         self.wheel: Wheel[Session] = Wheel(min(shorter / 10, 1.0))
+        self._shut = False
         self._admit = admit
         self._on_malformed = on_malformed
         self._origins = OriginPolicy(settings.cors_origins, trust_forwarded=settings.trust_forwarded)
@@ -149,6 +150,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc] # python-enginei
             return error.response
         if answer is None and _asks_for_websocket(request):
             return _error(_BAD_REQUEST)
+        if self._shut:
+            return web.Response(status=503)
         if self._admit is not None:
             refusal = self._admit(request)
             if refusal is not None:
@@ -224,6 +227,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc] # python-enginei
         polling.posting = True
         try:
             body = await _read(request, self.settings.max_payload_bytes)
+        except asyncio.CancelledError:
+            # The client dropped the request: what it sent is lost, so the session is over.
+            session.close(reasons.TRANSPORT_CLOSE)
+            raise
+        except web.RequestPayloadError:
+            self.on_malformed("payload")
+            session.close(reasons.PARSE_ERROR)
+            return _error(_BAD_REQUEST)
         finally:
             polling.posting = False
         if body is None:
@@ -237,6 +248,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc] # python-enginei
         if not session.on_payload(body):
             return _error(_BAD_REQUEST)
         return web.Response(text="ok", content_type="text/html", headers=_NO_STORE)
+
+    def remote(self, request: web.Request) -> str:
+        """Return the client's address: from X-Forwarded-For when that is to be believed."""
+        return self._origins.remote(request)
 
     # What sessions need, and the inherited interface
 
@@ -270,7 +285,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc] # python-enginei
                 session.close(reasons.SERVER_CLOSE)
 
     async def shutdown(self) -> None:
-        """Close all sessions and stop the clock."""
+        """Close all sessions, stop the clock, and open no new ones."""
+        self._shut = True
         await self.disconnect()
         self.wheel.close()
 

@@ -25,13 +25,16 @@ RESERVED_EVENTS: Final = frozenset(
 )
 """Names that mean something to Socket.IO's own libraries; as events of a client they run nothing."""
 
-_HEAD: Final = re.compile(rb"([0-6])(?:(\d{1,3})-)?(?:(/[^,]{0,255})(?:,|\Z))?(\d{1,16})?")
+_HEAD: Final = re.compile(rb"[0-6](?:(\d{1,3})-)?(?:(/[^,]{0,255})(?:,|\Z))?(\d{1,16})?")
 """Type, number of attachments, namespace and ack id (Socket.IO protocol v5, "Packet encoding").
 
 An id has at most 16 digits, what a JavaScript number holds exactly. What is left must be JSON, so that
 anything longer or out of place fails there.
 """
 
+_ZERO: Final = ord("0")
+_EVENTS: Final = frozenset({EVENT, BINARY_EVENT})
+_EVENT_NAMES: Final = frozenset({str, int, float})
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -74,32 +77,30 @@ def decode(data: bytes) -> Packet:
     match = _HEAD.match(data)
     if match is None:
         raise Malformed("packet")
-    kind_, attachments_, namespace_, id_ = match.groups()
-    kind, rest = int(kind_), data[match.end() :]
+    attachments_, namespace_, id_ = match.groups()
+    kind, rest = data[0] - _ZERO, data[match.end() :]
     try:
         namespace = "/" if namespace_ is None else namespace_.decode()
         # A deep nest ends in RecursionError, which the decoder raises well before the stack ends.
         payload = _decode(rest) if rest else None
     except (ValueError, RecursionError) as error:
         raise Malformed("json") from error
-    attachments = int(attachments_) if attachments_ is not None else 0
-    if (kind in {BINARY_EVENT, BINARY_ACK}) != (attachments > 0) or not _has_shape(
-        kind, payload, empty=not rest
-    ):
+    attachments = 0 if attachments_ is None else int(attachments_)
+    if (kind >= BINARY_EVENT) != (attachments > 0) or not _has_shape(kind, payload, empty=not rest):
         raise Malformed("packet")
     return Packet(kind, attachments, namespace, None if id_ is None else int(id_), payload)
 
 
-def _has_shape(kind: int, payload: object, *, empty: bool) -> bool:
+def _has_shape(kind: int, payload: Any, *, empty: bool) -> bool:
+    if kind in _EVENTS:
+        # Numbers are legal event names.
+        return type(payload) is list and bool(payload) and type(payload[0]) in _EVENT_NAMES
     if kind == CONNECT:
         return empty or type(payload) is dict
     if kind == DISCONNECT:
         return empty
-    if kind in {EVENT, BINARY_EVENT}:
-        # Numbers are legal event names.
-        return type(payload) is list and bool(payload) and type(payload[0]) in {str, int, float}
     # CONNECT_ERROR is for servers to send.
-    return kind in {ACK, BINARY_ACK} and type(payload) is list
+    return kind != CONNECT_ERROR and type(payload) is list
 
 
 def decode_base64(data: bytes) -> bytes:

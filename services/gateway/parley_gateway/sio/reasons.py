@@ -20,6 +20,22 @@ TOO_LARGE: Final = "too large"
 SLOW_CLIENT: Final = "slow client"
 SERVER_CLOSE: Final = "server close"
 
+ALL: Final = (
+    CLIENT_NAMESPACE_DISCONNECT,
+    SERVER_NAMESPACE_DISCONNECT,
+    CLIENT_CLOSE,
+    TRANSPORT_CLOSE,
+    TRANSPORT_ERROR,
+    PING_TIMEOUT,
+    CONNECT_TIMEOUT,
+    CONNECT_ERROR,
+    PARSE_ERROR,
+    TOO_LARGE,
+    SLOW_CLIENT,
+    SERVER_CLOSE,
+)
+"""Every reason of the server's own; an application may close with others."""
+
 CLOSE_CODES: Final[dict[str, int]] = {
     CLIENT_CLOSE: 1000,
     TRANSPORT_CLOSE: 1000,

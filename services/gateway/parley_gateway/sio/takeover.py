@@ -60,8 +60,10 @@ def handshake_answer(request: web.Request) -> bytes:
     """Return the 101 answer to a WebSocket handshake (RFC 6455, section 4.2.2), without extensions.
 
     Raises:
-        NotAHandshake: Something is missing or wrong.
+        NotAHandshake: Something is missing or wrong, or the client has gone already.
     """
+    if request.transport is None or request.transport.is_closing():
+        raise NotAHandshake(web.Response(status=400))  # nobody will read it
     headers = request.headers
     connection = {token.strip().lower() for token in headers.get(hdrs.CONNECTION, "").split(",")}
     if headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket" or "upgrade" not in connection:
@@ -93,8 +95,8 @@ def take_over(request: web.Request, protocol: asyncio.Protocol, first: bytes) ->
         What the request handler must return.
     """
     transport, http = request.transport, request.protocol
-    if transport is None or transport.is_closing():
-        return web.Response(status=400)  # the client is gone: nobody will read this
+    if transport is None:
+        raise ConnectionResetError("the client has gone since its handshake was checked")
     leftover = _Leftover()
     http.set_parser(leftover)  # type: ignore[arg-type] # duck-typed; hands over the bytes that came early
     transport.write(first)

@@ -51,7 +51,7 @@ class Wheel(Generic[T]):
     def discard(self, item: T) -> None:
         """Let go of an item; nothing happens when the wheel does not hold it."""
         if item.slot is not None:
-            self._slots[item.slot].discard(item)
+            self._slots.get(item.slot, set()).discard(item)  # a slot that is firing is no longer there
             item.slot = None
 
     def close(self) -> None:

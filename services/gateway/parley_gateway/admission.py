@@ -1,0 +1,80 @@
+"""Admission: how many may connect, and how fast; decided before any work is done for them."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from parley_gateway.local import TokenBucket
+from parley_gateway.metrics import Metrics
+
+ADDRESSES: Final = 10_000
+"""Client addresses that are remembered; the one that was quiet for longest is forgotten first."""
+
+
+class Admission:
+    """Says no to a handshake with 503 or 429 and Retry-After, or lets it pass.
+
+    Args:
+        metrics: Outcomes.
+        connections: Counts the open connections.
+        max_connections: At which the gateway is full.
+        rate: New connections a second.
+        address_rate: New connections a second from one address; 0 for no limit.
+        remote: Tells a request's client address.
+    """
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        connections: Callable[[], int],
+        max_connections: int,
+        rate: float,
+        address_rate: float,
+        remote: Callable[[web.Request], str],
+    ) -> None:
+        self._metrics = metrics
+        self._connections = connections
+        self._max_connections = max_connections
+        self._rate = rate
+        self._bucket = TokenBucket(rate)
+        self._address_rate = address_rate
+        self._remote = remote
+        self._addresses: OrderedDict[str, TokenBucket] = OrderedDict()
+        self.closed_because: str | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether the gateway holds as many connections as it may."""
+        return self._connections() >= self._max_connections
+
+    def admit(self, request: web.Request) -> web.StreamResponse | None:
+        """Decide about a handshake: None lets it pass."""
+        if self.closed_because is not None:
+            return self._refuse("draining", self.closed_because, 2)
+        if self.full:
+            return self._refuse("full", "this server is full", 5)
+        if not self._bucket.take(self._rate, max(1.0, self._rate)):
+            return self._refuse("rate", "too many new connections", 1)
+        if self._address_rate and not self._address_bucket(self._remote(request)):
+            return self._refuse("rate", "too many new connections from this address", 1, status=429)
+        return None
+
+    def _address_bucket(self, address: str) -> bool:
+        burst = max(1.0, self._address_rate * 5)
+        bucket = self._addresses.pop(address, None) or TokenBucket(burst)
+        self._addresses[address] = bucket
+        if len(self._addresses) > ADDRESSES:
+            self._addresses.popitem(last=False)
+        return bucket.take(self._address_rate, burst)
+
+    def _refuse(self, result: str, message: str, seconds: int, status: int = 503) -> web.Response:
+        self._metrics.connects.labels(result).inc()
+        # Retry-After is a whole number of seconds; a little chance spreads those who come back.
+        retry = seconds + int(time.monotonic() * 1000) % (seconds + 1)
+        return web.json_response({"message": message}, status=status, headers={"Retry-After": str(retry)})

@@ -1,0 +1,92 @@
+"""Group commit: what arrives while one request is under way travels together in the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from parley_shared.errors import BUSY, ParleyError
+from parley_shared.tasks import TaskGroup
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """Collects items and sends them in batches, one batch in flight at a time.
+
+    The first item leaves at once; those that come meanwhile form the next batch: latency when quiet,
+    large batches when busy.
+
+    Args:
+        name: The owner's name, for its task.
+        send: Carries out a batch; returns one result per item in order, or raises for all of them. It must
+            not return before the outcome of the batch is decided.
+        limit: Items in one batch.
+        waiting_limit: Items that may wait; more are refused with ``busy``.
+        tasks: Owns the sending task.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        send: Callable[[list[Item]], Awaitable[list[Result]]],
+        *,
+        limit: int,
+        waiting_limit: int,
+        tasks: TaskGroup,
+    ) -> None:
+        self._name = name
+        self._send = send
+        self._limit = limit
+        self._waiting_limit = waiting_limit
+        self._tasks = tasks
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._running = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until nothing waits and nothing is in flight."""
+        await self._idle.wait()
+
+    def submit(self, item: Item) -> asyncio.Future[Result]:
+        """Add an item; the future gets its result.
+
+        Raises:
+            ParleyError: ``busy`` when too many items wait.
+        """
+        if len(self._waiting) >= self._waiting_limit:
+            raise ParleyError(BUSY)
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if not self._running:
+            self._running = True
+            self._idle.clear()
+            self._tasks.start(self._run(), self._name)
+        return future
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
+                try:
+                    results = await self._send([item for item, _ in batch])
+                except ParleyError as error:
+                    for _, future in batch:
+                        if not future.done():
+                            future.set_exception(error)
+                            future.exception()  # seen: a waiter that has left must not make the loop complain
+                except BaseException:
+                    for _, future in batch:
+                        future.cancel()
+                    raise
+                else:
+                    for (_, future), result in zip(batch, results, strict=True):
+                        if not future.done():
+                            future.set_result(result)
+        finally:
+            self._running = False
+            self._idle.set()

@@ -1,0 +1,117 @@
+"""What a new socket is told first: `session` and `users`, or, when it was recovered, what it missed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from parley_gateway import offsets
+from parley_gateway.hub import Event, Hub
+from parley_gateway.local import SocketState
+from parley_gateway.roster import ONLINE, Roster, user_entry
+from parley_gateway.sio import Frame
+from parley_shared.api import Contact, Position, Recovered
+
+if TYPE_CHECKING:
+    from parley_gateway.sio import ClientSocket
+
+_encode = msgspec.json.Encoder().encode
+
+
+def greet(socket: ClientSocket, hub: Hub, roster: Roster, roster_limit: int, users_bytes: int) -> None:
+    """Write the greeting and everything that waited for it, in one write.
+
+    Args:
+        socket: Just connected; its state was made by `Hub.join`.
+        hub: Gives the offsets.
+        roster: Who else there is.
+        roster_limit: Most entries of `users`.
+        users_bytes: Largest `users`, in bytes.
+    """
+    state: SocketState = socket.data
+    user = state.user
+    if state.missed is not None and state.position is not None:
+        frames = _missed(state.missed, state.position, hub, roster)
+    else:
+        session = b'42["session",{"sessionID":%b,"userID":%b}]' % (_encode(state.session), _encode(user.user))
+        users = _users(state, roster, roster_limit, users_bytes)
+        if state.pid is not None:
+            # The first offset: everything up to the counter of the connect is in `users`.
+            users += b"," + offsets.encode(user.epoch, state.start, roster.epoch, roster.version)
+        frames = [Frame.text(session), Frame.text(users + b"]")]
+    for counter, event in state.waiting or ():
+        if event.skip == socket.sid:
+            continue
+        offset = None
+        if state.pid is not None:
+            offset = offsets.encode(user.epoch, counter, roster.epoch, roster.version)
+        frames.append(event.frame(offset))
+    state.waiting, state.contacts, state.missed, state.position = None, [], None, None
+    if frames:
+        socket.send(Frame.joined(frames))
+
+
+def _users(state: SocketState, roster: Roster, limit: int, size_limit: int) -> bytes:
+    """Encode `users` up to its last entry: own contacts first, then the user, then online, then recent."""
+    user = state.user
+    if not state.contacts and roster.get(user.user) is not None and not roster.capped:
+        return b'42["users",[' + roster.joined() + b"]"
+    entries: list[bytes] = []
+    size = 0
+    told: set[str] = set()
+    for contact in state.contacts[:limit]:
+        told.add(contact.user)
+        entries.append(_contact(contact, user.user, roster))
+        size += len(entries[-1])
+    if user.user not in told:
+        told.add(user.user)
+        entries.append(user_entry(user.user, user.username, online=True))
+        size += len(entries[-1])
+    for other, entry in roster:
+        if len(entries) >= limit or size >= size_limit:
+            break
+        if other not in told:
+            entries.append(entry.json)
+            size += len(entry.json)
+    return b'42["users",[' + b",".join(entries) + b"]"
+
+
+def _contact(contact: Contact, own: str, roster: Roster) -> bytes:
+    known = roster.get(contact.user)
+    online = known.online if known is not None else contact.connected
+    return user_entry(
+        contact.user,
+        contact.username,
+        online=online or contact.user == own,
+        messages=b",".join([bytes(message) for message in contact.messages]),
+        unread=contact.unread,
+        seq=contact.seq,
+    )
+
+
+def _missed(missed: Recovered, position: Position, hub: Hub, roster: Roster) -> list[Frame]:
+    """Encode what a recovered socket missed: the net change of presence first, then events in order.
+
+    Until all of the presence is written, offsets name the roster's version that the client had reached.
+    """
+    states = {entry.user: (entry.version, entry.username, entry.state == ONLINE) for entry in missed.presence}
+    followed = set(missed.contacts)
+    for other, known in roster:
+        if known.version > position.roster and (not roster.capped or other in followed):
+            version = states[other][0] if other in states else -1
+            if known.version > version:
+                states[other] = (known.version, known.username, known.online)
+    states.pop(missed.user, None)
+    frames: list[Frame] = []
+    for other, (_, username, online) in states.items():
+        if online:
+            head = b'42["user connected",' + user_entry(other, username, online=True)
+        else:
+            head = b'42["user disconnected",' + _encode(other)
+        offset = offsets.encode(missed.epoch, position.counter, position.roster_epoch, position.roster)
+        frames.append(Event(head).frame(offset))
+    for item in missed.events:
+        event = hub.inbox_event(item, missed.names)
+        frames.append(event.frame(offsets.encode(missed.epoch, item.counter, roster.epoch, roster.version)))
+    return frames

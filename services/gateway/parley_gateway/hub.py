@@ -1,0 +1,401 @@
+"""The hub: hands numbered events to the sockets of local users, in order and once.
+
+The inbox counter is the spine. For each local user the hub knows the counter that was delivered last: the
+next one is delivered, a lower one is a duplicate, a higher one waits a moment and then the gap is fetched
+from the store. Whatever happens on the way (a store replica overtaking another, a trimmed stream, a repeat)
+ends in one of these three.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from parley_gateway import offsets
+from parley_gateway.local import LocalUser, SocketState
+from parley_gateway.metrics import Metrics
+from parley_gateway.roster import Roster, user_entry
+from parley_gateway.sio import Frame
+from parley_gateway.store_client import Store
+from parley_shared import api
+from parley_shared.errors import ParleyError
+from parley_shared.tasks import TaskGroup
+
+if TYPE_CHECKING:
+    from parley_gateway.sio import ClientSocket
+
+logger = logging.getLogger(__name__)
+
+GAP_SECONDS: Final = 0.1
+"""How long an event that came too early waits for the ones before it."""
+LIMBO_LIMIT: Final = 10_000
+"""Most items kept for users whose session is just being opened."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Event:
+    """A numbered event, encoded once for everybody.
+
+    Attributes:
+        head: The packet up to where the offset goes: ``42["name",{...}``.
+        skip: The socket that caused it and has shown it already; or empty.
+        sender: (userID, username) of a message's sender; None for other events.
+        at: When the message was stored, in ms; 0 for other events.
+    """
+
+    __slots__ = ("at", "head", "plain", "sender", "skip")
+
+    def __init__(
+        self, head: bytes, skip: str = "", sender: tuple[str, str] | None = None, at: int = 0
+    ) -> None:
+        self.head = head
+        self.skip = skip
+        self.sender = sender
+        self.at = at
+        self.plain: Frame | None = None
+
+    def frame(self, offset: bytes | None) -> Frame:
+        """Finish the frame for one user; without an offset, one frame serves all."""
+        if offset is not None:
+            return Frame.text(b"%b,%b]" % (self.head, offset))
+        if self.plain is None:
+            self.plain = Frame.text(self.head + b"]")
+        return self.plain
+
+
+def message_event(
+    message: bytes, skip: str = "", sender: tuple[str, str] | None = None, at: int = 0
+) -> Event:
+    """Make the event that carries a message (a ready JSON object)."""
+    return Event(b'42["private message",' + message, skip, sender, at)
+
+
+def read_event(reader: str, peer: str, seq: int) -> Event:
+    """Make the event that tells how far ``reader`` has read the conversation with ``peer``."""
+    return Event(b'42["read",{"from":%b,"to":%b,"seq":%d}' % (_encode(reader), _encode(peer), seq))
+
+
+class Hub:
+    """All local users, and what reaches them.
+
+    Args:
+        store: To fill gaps.
+        roster: The presence that clients were told.
+        metrics: Deliveries, gaps.
+        tasks: Owns the tasks that fetch.
+        burst: Size of a user's token bucket.
+    """
+
+    def __init__(
+        self, *, store: Store, roster: Roster, metrics: Metrics, tasks: TaskGroup, burst: float
+    ) -> None:
+        self._store = store
+        self._roster = roster
+        self._metrics = metrics
+        self._tasks = tasks
+        self._burst = burst
+        self.users: dict[str, LocalUser] = {}
+        self._followers: dict[str, set[LocalUser]] = {}
+        self._opening = 0
+        self._limbo: dict[str, list[api.Delivery | api.ReadDelivery | api.Nudge]] = {}
+        self._limbo_size = 0
+        self._fetches = asyncio.Semaphore(16)
+        self._told_early: dict[str, set[LocalUser]] = {}
+
+    # --- who is here --------------------------------------------------------------------------
+
+    def opening(self) -> None:
+        """Note that a session is being opened: items for unknown users are kept until it is answered."""
+        self._opening += 1
+
+    def opened(self) -> None:
+        """Note that one opening has ended (after `join`, when it succeeded)."""
+        self._opening -= 1
+        if self._opening == 0:
+            self._limbo.clear()
+            self._limbo_size = 0
+
+    def join(
+        self,
+        socket: ClientSocket,
+        opened: api.Opened | api.Recovered,
+        pid: str | None,
+        version: int,
+        contacts: Iterable[str],
+    ) -> SocketState:
+        """Enter a socket whose session the store has opened; its events wait until `release`."""
+        user = self.users.get(opened.user)
+        if user is None:
+            user = LocalUser(opened, self._burst)
+            self.users[opened.user] = user
+            self._metrics.users.set(len(self.users))
+        elif user.epoch != opened.epoch:
+            # The numbers started over while older sockets were here: those must connect afresh.
+            for other in list(user.sockets):
+                other.close_transport("reset")
+            user.restart(opened.epoch, opened.counter)
+        user.version = max(user.version, version)
+        for contact in contacts:
+            self._follow(user, contact)
+        state = SocketState(user, opened.session, pid, opened.counter)
+        user.sockets.append(socket)
+        socket.data = state
+        limbo = self._limbo.pop(opened.user, ())
+        self._limbo_size -= len(limbo)
+        for item in limbo:
+            self.handle(item)
+        self._expect(user, opened.epoch, opened.counter)
+        return state
+
+    def leave(self, socket: ClientSocket) -> LocalUser | None:
+        """Forget a socket; returns its user when that was the last one."""
+        state: SocketState = socket.data
+        user = state.user
+        user.sockets.remove(socket)
+        if user.sockets:
+            return None
+        del self.users[user.user]
+        self._metrics.users.set(len(self.users))
+        for contact in user.contacts:
+            followers = self._followers.get(contact)
+            if followers is not None:
+                followers.discard(user)
+                if not followers:
+                    del self._followers[contact]
+        return user
+
+    def _follow(self, user: LocalUser, contact: str) -> None:
+        if contact not in user.contacts and contact != user.user:
+            user.contacts.add(contact)
+            self._followers.setdefault(contact, set()).add(user)
+
+    # --- what comes from the stream -----------------------------------------------------------
+
+    def handle(self, item: api.Delivery | api.ReadDelivery | api.TypingDelivery | api.Nudge) -> None:
+        """Take in one item of the gateway's stream."""
+        match item:
+            case api.Delivery():
+                event = message_event(bytes(item.message), item.socket, (item.from_, item.from_name), item.at)
+                for user_id, epoch, counter in item.to:
+                    if (user := self._local(user_id, item)) is not None:
+                        if user_id == item.from_:
+                            self._follow(user, item.peer)
+                        self._number(user, epoch, counter, event)
+            case api.ReadDelivery():
+                event = read_event(item.reader, item.peer, item.seq)
+                for user_id, epoch, counter in item.to:
+                    if (user := self._local(user_id, item)) is not None:
+                        self._number(user, epoch, counter, event)
+            case api.TypingDelivery():
+                if (user := self.users.get(item.to)) is not None:
+                    frame = Frame.event("typing", _encode({"from": item.from_}))
+                    for socket in user.sockets:
+                        if socket.data.waiting is None:
+                            socket.send(frame)
+            case api.Nudge():
+                if (user := self._local(item.user, item)) is not None:
+                    self._expect(user, item.epoch, item.counter)
+
+    def _local(self, user_id: str, item: api.Delivery | api.ReadDelivery | api.Nudge) -> LocalUser | None:
+        user = self.users.get(user_id)
+        # Perhaps a socket of this user is about to join. What does not fit is found as a gap later.
+        if user is None and self._opening and self._limbo_size < LIMBO_LIMIT:
+            self._limbo.setdefault(user_id, []).append(item)
+            self._limbo_size += 1
+        return user
+
+    def _number(self, user: LocalUser, epoch: str, counter: int, event: Event) -> None:
+        if epoch == user.epoch and counter == user.delivered + 1:
+            self._deliver(user, counter, event)
+            if user.held:
+                self._deliver_held(user)
+            return
+        if epoch == user.epoch and counter > user.delivered:
+            if user.held is None:
+                user.held = {}
+            user.held[counter] = event
+        self._expect(user, epoch, counter)
+
+    def _expect(self, user: LocalUser, epoch: str, counter: int) -> None:
+        """See to it that the user gets everything up to ``counter``; another epoch is looked into at once."""
+        if epoch != user.epoch:
+            user.stale = True
+            self._fill_later(user)
+        elif counter > user.delivered:
+            user.expected = max(user.expected, counter)
+            self._fill_later(user)
+
+    def _deliver_held(self, user: LocalUser) -> None:
+        held = user.held
+        while held and (event := held.pop(user.delivered + 1, None)) is not None:
+            self._deliver(user, user.delivered + 1, event)
+        if not held:
+            user.held = None
+
+    def _deliver(self, user: LocalUser, counter: int, event: Event) -> None:
+        user.delivered = counter
+        if event.sender is not None:
+            self._introduce(user, *event.sender)
+        offset: bytes | None = None
+        for socket in user.sockets:
+            state: SocketState = socket.data
+            if counter <= state.start or event.skip == socket.sid:
+                continue
+            if state.waiting is not None:
+                state.waiting.append((counter, event))
+                continue
+            if state.pid is None:
+                socket.send(event.frame(None))
+            else:
+                if offset is None:
+                    offset = self.offset(user)
+                socket.send(event.frame(offset))
+            if event.sender is not None:
+                self._metrics.messages_delivered.inc()
+            if event.at:
+                self._metrics.delivery.observe(max(0.0, time.time() - event.at / 1000))
+
+    def offset(self, user: LocalUser) -> bytes:
+        """Name the place up to which this user's sockets have been told."""
+        return offsets.encode(user.epoch, user.delivered, self._roster.epoch, self._roster.version)
+
+    # --- gaps ---------------------------------------------------------------------------------
+
+    def check_all(self) -> None:
+        """Ask the store for every local user: the gateway's own stream had a gap."""
+        for user in self.users.values():
+            user.stale = True
+            self._fill_later(user)
+
+    def _fill_later(self, user: LocalUser) -> None:
+        if not user.filling:
+            user.filling = True
+            self._tasks.start(self._fill(user), "fill")
+
+    async def _fill(self, user: LocalUser) -> None:
+        pause = GAP_SECONDS
+        try:
+            while True:
+                if not user.stale:
+                    # What is missing may be on its way.
+                    await asyncio.sleep(pause)
+                if self.users.get(user.user) is not user or not (
+                    user.stale or user.expected > user.delivered
+                ):
+                    return
+                self._metrics.bus_gaps.inc()
+                try:
+                    async with self._fetches:
+                        await self._fetch(user)
+                    pause = GAP_SECONDS
+                except ParleyError as error:
+                    logger.warning("a gap cannot be filled yet", extra={"code": error.code.name})
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 5.0)
+        finally:
+            user.filling = False
+
+    async def _fetch(self, user: LocalUser) -> None:
+        epoch, after, expected = user.epoch, user.delivered, user.expected
+        user.stale = False
+        try:
+            page = await self._store.inbox(api.InboxRequest(user=user.user, epoch=epoch, after=after))
+        except ParleyError:
+            user.stale = True
+            raise
+        if user.epoch != epoch:
+            return
+        if not page.complete:
+            logger.info("an inbox no longer reaches back; its sockets connect afresh")
+            self.reset(user)
+            return
+        if page.epoch != epoch:
+            # The numbers go on under another epoch, without a loss.
+            user.epoch = page.epoch
+            user.held = None
+        for item in page.events:
+            if item.counter > user.delivered:
+                self._deliver(user, item.counter, self.inbox_event(item, page.names))
+        if page.more:
+            user.stale = True
+            return
+        user.delivered = max(user.delivered, page.counter)
+        if user.held:
+            for counter in [number for number in user.held if number <= user.delivered]:
+                del user.held[counter]
+            self._deliver_held(user)
+        if user.expected == expected:
+            # The store knows of no more; what was heard of during the fetch is still to come.
+            user.expected = max(user.held) if user.held else user.delivered
+
+    def inbox_event(self, item: api.InboxEvent, names: dict[str, str]) -> Event:
+        """Make the event of an inbox entry."""
+        if item.read is not None:
+            return read_event(item.read.reader, item.read.peer, item.read.seq)
+        message = bytes(item.message or b"")
+        return message_event(message, "", (item.from_, names.get(item.from_, "")), 0)
+
+    def attached(self, user: LocalUser, answer: api.Attached) -> None:
+        """Go on with the numbers that the store has after an incarnation of Redis ended."""
+        if answer.lost:
+            logger.info("the numbers of an inbox were lost; its sockets connect afresh")
+            self.reset(user)
+            return
+        if answer.epoch != user.epoch:
+            user.epoch = answer.epoch
+            user.held = None
+        self._expect(user, answer.epoch, answer.counter)
+
+    def reset(self, user: LocalUser) -> None:
+        """Close the user's sockets without a word: they come back and are told everything anew."""
+        for socket in list(user.sockets):
+            socket.close_transport("reset")
+
+    # --- presence -----------------------------------------------------------------------------
+
+    def presence(self, user_id: str, username: str, *, online: bool) -> None:
+        """Tell clients that a user came or went."""
+        if online:
+            head = b'42["user connected",' + user_entry(user_id, username, online=True)
+            early = self._told_early.pop(user_id, ())
+        else:
+            head = b'42["user disconnected",' + _encode(user_id)
+            early = ()
+        event = Event(head)
+        audience = self._followers.get(user_id, set()) if self._roster.capped else self.users.values()
+        for user in audience:
+            if user.user == user_id or user in early:
+                continue
+            self._tell(user, event)
+
+    def _tell(self, user: LocalUser, event: Event) -> None:
+        """Send an event without a number; a socket that is still waiting for ``users`` finds it there."""
+        offset: bytes | None = None
+        for socket in user.sockets:
+            state: SocketState = socket.data
+            if state.waiting is not None:
+                continue
+            if state.pid is None:
+                socket.send(event.frame(None))
+            else:
+                offset = offset or self.offset(user)
+                socket.send(event.frame(offset))
+
+    def _introduce(self, user: LocalUser, sender: str, username: str) -> None:
+        """See to it that clients know a message's sender before the message."""
+        if sender == user.user or sender in user.contacts:
+            return
+        known = not self._roster.capped and self._roster.get(sender) is not None
+        self._follow(user, sender)
+        if known or not username:
+            return
+        if not self._roster.capped:
+            # The roster's log will bring the same news in a moment.
+            self._told_early.setdefault(sender, set()).add(user)
+        self._tell(user, Event(b'42["user connected",' + user_entry(sender, username, online=True)))

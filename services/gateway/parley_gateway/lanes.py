@@ -1,0 +1,181 @@
+"""Lanes: the ordered way of messages to the store.
+
+A user is always in the same lane, and a lane has one batch in flight: two messages of one socket are stored
+in the order they were sent. A batch carries a deadline by Redis's clock, after which the store's script
+refuses it; a lane repeats a batch without an answer until then, and goes on only after an answer or the
+deadline. So a repeat is never overtaken by its own late original.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from parley_gateway.clock import RedisClock
+from parley_gateway.metrics import Metrics
+from parley_gateway.store_client import Store
+from parley_shared import api
+from parley_shared.errors import INTERNAL, LATE, UNAVAILABLE, Code, ParleyError
+from parley_shared.tasks import TaskGroup
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.1
+"""Pause before a batch without an answer is sent again."""
+MARGIN_MS = 500
+"""The lane waits this much longer than the deadline: the error of the estimated clock, and then some."""
+
+
+class Outgoing:
+    """A message on its way to the store.
+
+    Attributes:
+        send: What is stored.
+        finish: Called once with the result, or with the code of why there is none.
+        started: When the message was received, by `time.monotonic`.
+    """
+
+    __slots__ = ("finish", "send", "started")
+
+    def __init__(self, send: api.Send, finish: Callable[[api.Appended | Code], None]) -> None:
+        self.send = send
+        self.finish = finish
+        self.started = time.monotonic()
+
+
+class Lane:
+    """One lane: a queue, and at most one batch in flight."""
+
+    def __init__(self, lanes: Lanes, name: str) -> None:
+        self._lanes = lanes
+        self._name = name
+        self._waiting: deque[Outgoing] = deque()
+        self._running = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is in flight."""
+        return not self._running
+
+    def submit(self, message: Outgoing) -> bool:
+        """Add a message; False when the lane is full."""
+        if len(self._waiting) >= self._lanes.limit:
+            return False
+        self._waiting.append(message)
+        if not self._running:
+            self._running = True
+            self._lanes.tasks.start(self._run(), self._name)
+        return True
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                # One turn of the loop: everything that was read in this one joins the batch.
+                await asyncio.sleep(0)
+                count = min(self._lanes.batch_limit, len(self._waiting))
+                batch = [self._waiting.popleft() for _ in range(count)]
+                await self._store(batch)
+        finally:
+            self._running = False
+            if not self._waiting:
+                self._lanes.settled.set()
+
+    async def _store(self, batch: list[Outgoing]) -> None:
+        lanes = self._lanes
+        lanes.metrics.batch_size.observe(len(batch))
+        deadline = lanes.clock.now_ms() + int(lanes.deadline_seconds * 1000)
+        request = api.AppendRequest(
+            gateway=lanes.gateway_id(), deadline=deadline, messages=[message.send for message in batch]
+        )
+        while True:
+            left_seconds = (deadline - lanes.clock.now_ms()) / 1000
+            if left_seconds <= 0:
+                _finish_all(batch, UNAVAILABLE)
+                # The store's script may still run until its deadline; what follows must not overtake it.
+                await asyncio.sleep((MARGIN_MS + min(lanes.clock.error_ms, 1000)) / 1000)
+                return
+            try:
+                response = await lanes.store.append(request, left_seconds)
+            except ParleyError as error:
+                if not error.code.retryable:
+                    logger.exception("the store refused a batch", extra={"size": len(batch)})
+                    if len(batch) > 1:
+                        # One message that the store will not have must not take the others with it.
+                        for message in batch:
+                            await self._store([message])
+                    else:
+                        _finish_all(batch, INTERNAL)
+                    return
+                if error.code is LATE:
+                    # Every script of the batch compares its deadline, so nothing more will happen.
+                    _finish_all(batch, UNAVAILABLE)
+                    return
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if len(response.results) != len(batch):
+                logger.error("the store answered another number of results", extra={"size": len(batch)})
+                _finish_all(batch, UNAVAILABLE)
+                return
+            for message, result in zip(batch, response.results, strict=True):
+                message.finish(result)
+            return
+
+
+def _finish_all(batch: Sequence[Outgoing], code: Code) -> None:
+    for message in batch:
+        message.finish(code)
+
+
+class Lanes:
+    """All lanes of a gateway.
+
+    Args:
+        store: Where batches go.
+        clock: Redis's clock.
+        gateway_id: Gives the current id of the gateway.
+        metrics: Batch sizes.
+        tasks: Owns the lanes' tasks.
+        count: Number of lanes.
+        limit: Messages that may wait in one lane.
+        batch_limit: Messages in one batch.
+        deadline_seconds: How long a batch may take.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: RedisClock,
+        gateway_id: Callable[[], str],
+        metrics: Metrics,
+        tasks: TaskGroup,
+        count: int,
+        limit: int,
+        batch_limit: int,
+        deadline_seconds: float,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.gateway_id = gateway_id
+        self.metrics = metrics
+        self.tasks = tasks
+        self.limit = limit
+        self.batch_limit = batch_limit
+        self.deadline_seconds = deadline_seconds
+        self.settled = asyncio.Event()
+        self._lanes = [Lane(self, f"lane-{number}") for number in range(count)]
+
+    def submit(self, message: Outgoing) -> bool:
+        """Put a message into its sender's lane; False when that lane is full."""
+        # crc32 rather than hash(): the same user is in the same lane in every process and run.
+        return self._lanes[zlib.crc32(message.send.from_.encode()) % len(self._lanes)].submit(message)
+
+    async def drained(self) -> None:
+        """Wait until every lane is empty and has its answers."""
+        while not all(lane.idle for lane in self._lanes):
+            self.settled.clear()
+            await self.settled.wait()

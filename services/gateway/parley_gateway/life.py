@@ -1,0 +1,324 @@
+"""The gateway's life in the cluster: its id and lease, its streams, and starting over.
+
+A gateway's id is new at each start, and whenever its lease has lapsed: everything that is registered
+belongs to an id, and the store's reaper clears up after one that is gone. The steps of a life: take the
+lease, load the roster, follow the streams, beat until told to stop. A gateway that finds its lease lapsed,
+or that was paused for longer than a lease, closes its sockets and begins again under a new id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from parley_gateway.bus import StreamReader, decode_change, decode_items
+from parley_gateway.clock import RedisClock
+from parley_gateway.hub import Hub
+from parley_gateway.metrics import Metrics
+from parley_gateway.roster import ONLINE, Roster
+from parley_gateway.store_client import Store
+from parley_shared import api, ids
+from parley_shared.errors import ParleyError
+from parley_shared.redis_client import AnyRedis
+from parley_shared.tasks import TaskGroup
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ROSTER_PAUSE_SECONDS: Final = 0.05
+"""Presence is read at most twenty times a second: a wave of arrivals is taken in a few gulps."""
+PROBE_SECONDS: Final = 5.0
+"""A probe that the store has written must be back within this time."""
+RETRY_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What a life needs from the rest of the gateway.
+
+    Attributes:
+        describe: Gives (address, connections, capacity, ready, draining) for the beat.
+        reattach: Registers all local users again.
+        touch: Renews the sessions of all local users.
+        on_new_id: Told the new id before it is used.
+        close_all: Closes all sockets, with a reason.
+        close_socket: Closes one socket by its id, if it is here.
+    """
+
+    describe: Callable[[], tuple[str, int, int, bool, bool]]
+    reattach: Callable[[], Awaitable[None]]
+    touch: Callable[[], Awaitable[None]]
+    on_new_id: Callable[[str], None]
+    close_all: Callable[[str], None]
+    close_socket: Callable[[str], None]
+
+
+class Life:
+    """Keeps the gateway known to the others, and its streams read.
+
+    Args:
+        store: Keeps the lease.
+        bus: Redis, for blocking reads; two connections are used.
+        hub: Gets the deliveries.
+        roster: Gets the presence.
+        clock: Gets Redis's time.
+        metrics: Lag, gaps, what is up.
+        callbacks: The rest of the gateway.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        bus: AnyRedis,
+        hub: Hub,
+        roster: Roster,
+        clock: RedisClock,
+        metrics: Metrics,
+        callbacks: Callbacks,
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._hub = hub
+        self._roster = roster
+        self._clock = clock
+        self._metrics = metrics
+        self._do = callbacks
+        self.gateway_id = ids.gateway_id()
+        self.gateways: dict[str, api.GatewayInfo] = {}
+        self.missing: dict[str, str] = {"lease": "not taken yet"}
+        self.incarnation = ""
+        self._over = asyncio.Event()
+        self._looked_up_at = 0.0
+        self._lease_seconds = 15.0
+        self._session_ttl_seconds = 86_400.0
+        self._probe: tuple[str, float] | None = None
+        self._beat_now = asyncio.Event()
+        self._deliveries: StreamReader | None = None
+        self._changes: StreamReader | None = None
+
+    # --- one life after the other -------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Live until cancelled."""
+        while True:
+            tasks = TaskGroup("life")
+            self._over.clear()
+            try:
+                await self._begin(tasks)
+                await self._over.wait()
+            finally:
+                await tasks.close()
+            self.missing = {"lease": "lapsed; starting over"}
+            logger.warning("the lease has lapsed: starting over under a new id")
+            self._do.close_all("lapsed")
+            self.gateway_id = ids.gateway_id()
+            self._do.on_new_id(self.gateway_id)
+
+    def lapsed(self) -> None:
+        """End this life: the store says that the lease is gone."""
+        self._over.set()
+
+    async def _begin(self, tasks: TaskGroup) -> None:
+        beat = await self._insist(lambda: self._beat(first=True), "lease")
+        self.incarnation = beat.incarnation
+        self.missing = {"roster": "not loaded yet"}
+        # The lease's answer came before the snapshot is taken, so no change falls between.
+        await self._load_roster()
+        self.missing = {"bus": "no probe has come back yet"}
+        tasks.start(self._follow_deliveries(), "deliveries")
+        tasks.start(self._follow_roster(tasks), "roster")
+        tasks.start(self._beat_for_ever(), "beat")
+        tasks.start(self._probe_for_ever(), "probe")
+        tasks.start(self._touch_for_ever(), "touch")
+
+    async def _insist(self, step: Callable[[], Awaitable[T]], part: str) -> T:
+        """Repeat a step until the store has answered; meanwhile ``part`` is what is missing."""
+        while True:
+            try:
+                return await step()
+            except ParleyError as error:
+                self.missing = {part: error.message}
+                await asyncio.sleep(RETRY_SECONDS)
+
+    # --- the lease ----------------------------------------------------------------------------
+
+    async def _beat(self, *, first: bool = False) -> api.LeaseResponse:
+        address, connections, capacity, ready, draining = self._do.describe()
+        sent = time.monotonic()
+        answer = await self._store.lease(
+            api.LeaseRequest(
+                gateway=self.gateway_id,
+                address=address,
+                connections=connections,
+                capacity=capacity,
+                ready=ready,
+                draining=draining,
+                first=first,
+            )
+        )
+        self._clock.observe(answer.now, sent, time.monotonic())
+        self._lease_seconds = answer.lease_ms / 1000
+        self._session_ttl_seconds = answer.session_ttl_ms / 1000
+        self._know(answer.gateways)
+        self._metrics.store_up.set(1)
+        return answer
+
+    async def _beat_for_ever(self) -> None:
+        last = time.monotonic()
+        while True:
+            await self._next_beat()
+            now = time.monotonic()
+            if now - last > self._lease_seconds * 4 / 3 + 1:
+                # The process was paused: it may have been reaped, and others may have been told so.
+                logger.warning("paused for longer than a lease", extra={"seconds": round(now - last, 1)})
+                self.lapsed()
+                return
+            last = now
+            try:
+                answer = await self._beat()
+            except ParleyError as error:
+                self._metrics.store_up.set(0)
+                logger.warning("the lease could not be renewed", extra={"code": error.code.name})
+                last = time.monotonic()
+                continue
+            last = time.monotonic()
+            if not answer.held:
+                self.lapsed()
+                return
+            if answer.incarnation != self.incarnation:
+                await self._new_incarnation(answer.incarnation)
+            elif answer.roster_epoch != self._roster.epoch:
+                await self._load_roster()
+
+    async def _next_beat(self) -> None:
+        """Wait for the next beat's time, or until Redis is back after a fault."""
+        try:
+            async with asyncio.timeout(self._lease_seconds / 3):
+                await self._beat_now.wait()
+        except TimeoutError:
+            return
+        self._beat_now.clear()
+
+    async def _new_incarnation(self, incarnation: str) -> None:
+        """Redis may have lost its last writes: say again who is here, and learn again who is where."""
+        logger.warning("Redis has come back as another incarnation: registering all users again")
+        if self._deliveries is not None and not await self._deliveries.rewind():
+            self.lapsed()
+            return
+        await self._do.reattach()
+        await self._load_roster()
+        if self._changes is not None:
+            self._changes.position = self._roster.version
+        self.incarnation = incarnation
+
+    def _know(self, gateways: list[api.GatewayInfo]) -> None:
+        self.gateways = {info.gateway: info for info in gateways}
+        self._looked_up_at = time.monotonic()
+
+    async def find(self, gateway: str) -> str | None:
+        """Find a gateway's address; the store is asked at most once a second."""
+        info = self.gateways.get(gateway)
+        if info is None and time.monotonic() - self._looked_up_at > 1.0:
+            self._looked_up_at = time.monotonic()
+            try:
+                self._know((await self._store.gateways()).gateways)
+            except ParleyError as error:
+                logger.warning("the gateways cannot be looked up", extra={"code": error.code.name})
+            info = self.gateways.get(gateway)
+        return None if info is None else info.address
+
+    # --- the streams --------------------------------------------------------------------------
+
+    async def _follow_deliveries(self) -> None:
+        reader = StreamReader(
+            self._bus,
+            api.gateway_stream(self.gateway_id),
+            on_entry=self._on_items,
+            on_gap=self._on_gap,
+            on_state=self._on_bus,
+        )
+        self._deliveries = reader
+        await reader.run()
+
+    def _on_bus(self, up: bool) -> None:
+        self._metrics.bus_up.set(int(up))
+        if up:
+            # Whether Redis has lost something is in the lease's answer: ask at once.
+            self._beat_now.set()
+
+    def _on_items(self, _number: int, fields: dict[bytes, bytes]) -> None:
+        for item in decode_items(fields):
+            if isinstance(item, api.Probe):
+                self._on_probe(item.nonce)
+            elif isinstance(item, api.CloseSocket):
+                self._do.close_socket(item.socket)
+            else:
+                self._hub.handle(item)
+
+    def _on_gap(self) -> None:
+        self._metrics.bus_gaps.inc()
+        self._hub.check_all()
+
+    async def _load_roster(self) -> None:
+        snapshot = await self._insist(self._store.roster, "roster")
+        for entry in self._roster.load(snapshot):
+            self._hub.presence(entry.user, entry.username, online=entry.state == ONLINE)
+
+    async def _follow_roster(self, tasks: TaskGroup) -> None:
+        reader = StreamReader(
+            self._bus,
+            api.ROSTER_LOG,
+            on_entry=self._on_change,
+            on_gap=lambda: tasks.start(self._load_roster(), "reload"),
+            on_state=lambda _up: None,
+            pause_seconds=ROSTER_PAUSE_SECONDS,
+        )
+        self._changes = reader
+        reader.position = self._roster.version
+        await reader.run()
+
+    def _on_change(self, number: int, fields: dict[bytes, bytes]) -> None:
+        change = decode_change(fields)
+        if self._roster.apply(number, change):
+            self._hub.presence(change.user, change.username, online=change.state == ONLINE)
+
+    # --- the probe ----------------------------------------------------------------------------
+
+    async def _probe_for_ever(self) -> None:
+        """Send probes through the store, and doubt the bus when one does not come back."""
+        while True:
+            nonce = ids.message_id()
+            self._probe = (nonce, time.monotonic())
+            try:
+                await self._store.probe(api.ProbeRequest(gateway=self.gateway_id, nonce=nonce))
+            except ParleyError as error:
+                # The store or Redis is away for everybody: that is an alert, and no reason to send the
+                # clients of all gateways away.
+                logger.info("no probe could be sent", extra={"code": error.code.name})
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            await asyncio.sleep(PROBE_SECONDS)
+            if self._probe is not None:
+                self.missing = {"bus": "a probe did not come back"}
+                logger.error("a probe did not come back through the bus: reconnecting")
+                await self._bus.aclose()
+
+    def _on_probe(self, nonce: str) -> None:
+        if self._probe is not None and self._probe[0] == nonce:
+            self._metrics.bus_lag.set(time.monotonic() - self._probe[1])
+            self._probe = None
+            self.missing = {}
+
+    async def _touch_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._session_ttl_seconds / 3)
+            try:
+                await self._do.touch()
+            except ParleyError as error:
+                logger.warning("sessions could not be renewed", extra={"code": error.code.name})

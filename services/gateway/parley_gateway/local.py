@@ -1,0 +1,113 @@
+"""What the gateway keeps of the users and sockets it holds."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from parley_shared.api import Contact, Opened, Position, Recovered
+
+if TYPE_CHECKING:
+    from parley_gateway.hub import Event
+    from parley_gateway.sio.client import ClientSocket
+
+
+class TokenBucket:
+    """Limits events: ``burst`` at once, ``rate`` a second in the long run."""
+
+    __slots__ = ("_at", "_tokens")
+
+    def __init__(self, burst: float) -> None:
+        self._tokens = burst
+        self._at = time.monotonic()
+
+    def take(self, rate: float, burst: float) -> bool:
+        """Take a token; False when there is none."""
+        now = time.monotonic()
+        self._tokens = min(burst, self._tokens + (now - self._at) * rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class LocalUser:
+    """A user with at least one socket on this gateway.
+
+    Attributes:
+        user: The userID.
+        username: The name.
+        epoch: Of the inbox's numbers.
+        delivered: The inbox counter up to which everything was handed to the user's sockets.
+        version: The newest version under which the gateway is registered for the user.
+        sockets: The user's sockets here.
+        contacts: Users this one has a conversation with, as far as they matter here (presence above the cap).
+        held: Events that came before their turn, by counter.
+        expected: The greatest counter heard of; above ``delivered``, something is missing.
+        stale: Whether the store must be asked whatever the counters say.
+        filling: Whether a task sees to what is missing.
+        bucket: Of the user's events.
+    """
+
+    __slots__ = (
+        "bucket",
+        "contacts",
+        "delivered",
+        "epoch",
+        "expected",
+        "filling",
+        "held",
+        "sockets",
+        "stale",
+        "user",
+        "username",
+        "version",
+    )
+
+    def __init__(self, opened: Opened | Recovered, burst: float) -> None:
+        self.user = opened.user
+        self.username = opened.username
+        self.epoch = opened.epoch
+        self.delivered = opened.counter
+        self.version = 0
+        self.sockets: list[ClientSocket] = []
+        self.contacts: set[str] = set()
+        self.held: dict[int, Event] | None = None
+        self.expected = opened.counter
+        self.stale = False
+        self.filling = False
+        self.bucket = TokenBucket(burst)
+
+    def restart(self, epoch: str, delivered: int) -> None:
+        """Begin a new numbering."""
+        self.epoch = epoch
+        self.delivered = self.expected = delivered
+        self.held = None
+
+
+class SocketState:
+    """What the core keeps of one socket, in the socket's ``data``.
+
+    Attributes:
+        user: Its user.
+        session: Its sessionID.
+        pid: Its recovery id; None when recovery is off for it.
+        start: The inbox counter up to which the client was told at connect.
+        waiting: Events that came before the greeting was written; None once it was.
+        contacts: For the greeting of a fresh socket: its conversations.
+        missed: For the greeting of a recovered socket: what it missed since ``position``.
+        position: The place that a recovered client had reached.
+    """
+
+    __slots__ = ("contacts", "missed", "pid", "position", "session", "start", "user", "waiting")
+
+    def __init__(self, user: LocalUser, session: str, pid: str | None, start: int) -> None:
+        self.user = user
+        self.session = session
+        self.pid = pid
+        self.start = start
+        self.waiting: list[tuple[int, Event]] | None = []
+        self.contacts: list[Contact] = []
+        self.missed: Recovered | None = None
+        self.position: Position | None = None

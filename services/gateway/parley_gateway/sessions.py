@@ -1,0 +1,372 @@
+"""Connecting and leaving: sessions are opened, recovered and given up in batches, and nothing is left over.
+
+A request to open is repeated until the store has answered, also when the client has long gone: only then it
+is known what must be undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from parley_gateway import offsets
+from parley_gateway.batcher import Batcher
+from parley_gateway.greeting import greet
+from parley_gateway.hub import Hub
+from parley_gateway.local import SocketState
+from parley_gateway.metrics import RECOVERY_RESULTS, Metrics
+from parley_gateway.roster import Roster
+from parley_gateway.sio import ConnectRefused, TransportRefused
+from parley_gateway.store_client import Store
+from parley_shared import api, ids
+from parley_shared.errors import INVALID_USERNAME, UNAVAILABLE, ParleyError
+from parley_shared.tasks import TaskGroup
+
+if TYPE_CHECKING:
+    from parley_gateway.sio import ClientSocket
+
+logger = logging.getLogger(__name__)
+
+BATCH: Final = 64
+WAITING: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client showed at connect, checked.
+
+    Attributes:
+        session: A sessionID to resume.
+        username: A name to sign in with.
+        pid: The recovery id of a lost socket, with ``position``.
+        position: What that socket had seen.
+        recovery: False when the client wants no pid and no offsets.
+    """
+
+    session: str | None
+    username: str | None
+    pid: str | None
+    position: api.Position | None
+    recovery: bool
+
+
+def credentials(auth: object) -> Credentials:
+    """Read the CONNECT payload; what does not have its shape counts as not given.
+
+    Raises:
+        ConnectRefused: ``invalid username`` when neither a session nor a username is given.
+    """
+    given: dict[str, Any] = auth if isinstance(auth, dict) else {}
+    session = given.get("sessionID")
+    username = given.get("username")
+    pid = given.get("pid")
+    if not isinstance(session, str) or not 0 < len(session) <= 128:
+        session = None
+    if not isinstance(username, str) or not 0 < len(username) <= ids.USERNAME_MAX or not _encodable(username):
+        username = None
+    if session is None and username is None:
+        raise ConnectRefused(INVALID_USERNAME.message)
+    if not isinstance(pid, str) or not 0 < len(pid) <= 128:
+        pid = None
+    return Credentials(
+        session, username, pid, offsets.decode(given.get("offset")), given.get("recovery") is not False
+    )
+
+
+def _encodable(text: str) -> bool:
+    """Tell whether a text is Unicode; JavaScript can send half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Request:
+    """A socket's wish on its way to the store: to open a session, or to recover one."""
+
+    __slots__ = ("abandoned", "sent", "wish")
+
+    def __init__(self, wish: api.Open | api.Recover) -> None:
+        self.wish = wish
+        self.sent = False
+        self.abandoned = False
+
+
+class Sessions:
+    """Lets sockets in and out.
+
+    Args:
+        store: Keeps the sessions.
+        hub: Holds the users.
+        roster: For `users`.
+        metrics: Outcomes.
+        tasks: Owns the batches' tasks.
+        gateway_id: Gives the gateway's current id.
+        roster_limit: Entries of `users`.
+        users_bytes: Size of `users`.
+        on_lapsed: Called when the store says that the gateway's lease is gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        hub: Hub,
+        roster: Roster,
+        metrics: Metrics,
+        tasks: TaskGroup,
+        gateway_id: Callable[[], str],
+        roster_limit: int,
+        users_bytes: int,
+        on_lapsed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._hub = hub
+        self._roster = roster
+        self._metrics = metrics
+        self._gateway_id = gateway_id
+        self._roster_limit = roster_limit
+        self._users_bytes = users_bytes
+        self._on_lapsed = on_lapsed
+        self._versions = itertools.count(1)
+        self._opens: Batcher[Request, api.OpenResult] = Batcher(
+            "open", self._send_opens, limit=BATCH, waiting_limit=WAITING, tasks=tasks
+        )
+        self._recovers: Batcher[Request, api.RecoverResult] = Batcher(
+            "recover", self._send_recovers, limit=BATCH, waiting_limit=WAITING, tasks=tasks
+        )
+        self._departures: Batcher[api.Detach | api.LostSocket, None] = Batcher(
+            "presence", self._send_departures, limit=500, waiting_limit=1_000_000, tasks=tasks
+        )
+
+    # --- in -----------------------------------------------------------------------------------
+
+    async def connect(self, socket: ClientSocket, auth: object) -> dict[str, object] | None:
+        """Let a socket in; its `Handler.on_connect`.
+
+        Raises:
+            ConnectRefused: ``invalid username``.
+            TransportRefused: Not now; the client tries again.
+        """
+        try:
+            who = credentials(auth)
+        except ConnectRefused:
+            self._metrics.connects.labels("refused").inc()
+            raise
+        self._hub.opening()
+        try:
+            if who.recovery and who.pid is not None:
+                reply = await self._recover(socket, who.pid, who.position)
+                if reply is not None:
+                    return reply
+            return await self._open(socket, who)
+        except ParleyError as error:
+            self._metrics.connects.labels("unavailable").inc()
+            raise TransportRefused(error.code.name) from error
+        finally:
+            self._hub.opened()
+
+    async def _open(self, socket: ClientSocket, who: Credentials) -> dict[str, object] | None:
+        wish = api.Open(
+            version=next(self._versions),
+            session=who.session,
+            username=who.username,
+            recovery=who.recovery,
+            new_session=ids.secret_id(),
+            new_user=ids.user_id(),
+            new_pid=ids.secret_id(),
+        )
+        result = await self._answer(self._opens, Request(wish))
+        if result.failure is not None:
+            if result.failure.code == INVALID_USERNAME.name:
+                self._metrics.connects.labels("refused").inc()
+                raise ConnectRefused(INVALID_USERNAME.message)
+            raise ParleyError(UNAVAILABLE, result.failure.code)
+        opened = result.opened
+        if opened is None:
+            raise ParleyError(UNAVAILABLE, "an answer without a session")
+        state = self._hub.join(
+            socket, opened, opened.pid, wish.version, [item.user for item in opened.contacts]
+        )
+        state.contacts = opened.contacts
+        self._metrics.connects.labels("opened" if opened.new else "resumed").inc()
+        return None if opened.pid is None else {"pid": opened.pid}
+
+    async def _recover(
+        self, socket: ClientSocket, pid: str, position: api.Position | None
+    ) -> dict[str, object] | None:
+        if position is None:
+            self._metrics.recoveries.labels("malformed").inc()
+            return None
+        wish = api.Recover(version=next(self._versions), pid=pid, position=position, socket=socket.sid)
+        result = await self._answer(self._recovers, Request(wish))
+        if result.failure is not None:
+            raise ParleyError(UNAVAILABLE, result.failure.code)
+        recovered = result.recovered
+        if recovered is None:
+            reason = result.reason if result.reason in RECOVERY_RESULTS else "failed"
+            self._metrics.recoveries.labels(reason).inc()
+            return None
+        state = self._hub.join(socket, recovered, pid, wish.version, recovered.contacts)
+        state.missed = recovered
+        state.position = position
+        self._metrics.recoveries.labels("recovered").inc()
+        self._metrics.connects.labels("recovered").inc()
+        return {"pid": pid}
+
+    async def _answer(self, batcher: Batcher[Request, Any], request: Request) -> Any:
+        """Wait for a request's result; when the wait is cut short, its result is undone."""
+        future = batcher.submit(request)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            request.abandoned = True
+            if request.sent:
+                future.add_done_callback(lambda done: self._undo(request, done))
+            raise
+
+    def _undo(self, request: Request, done: asyncio.Future[Any]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        result = done.result()
+        opened = result.opened if isinstance(result, api.OpenResult) else result.recovered
+        if opened is None:
+            return
+        self._gone(opened.user, request.wish.version)
+        pid = opened.pid if isinstance(opened, api.Opened) else getattr(request.wish, "pid", None)
+        if pid:
+            self._depart(api.LostSocket(pid=pid))
+
+    async def _send_opens(self, batch: list[Request]) -> list[api.OpenResult]:
+        nothing = api.OpenResult(failure=api.Failure(code="unavailable", message="abandoned", retryable=True))
+        live = _mark_sent(batch)
+        if not live:
+            return [nothing] * len(batch)
+        opens = [request.wish for request in live if isinstance(request.wish, api.Open)]
+        response = await self._until_answered(
+            lambda: self._store.open(api.OpenRequest(gateway=self._gateway_id(), opens=opens))
+        )
+        self._notice_lapse(response.results)
+        results = iter(response.results)
+        return [next(results) if request.sent else nothing for request in batch]
+
+    async def _send_recovers(self, batch: list[Request]) -> list[api.RecoverResult]:
+        nothing = api.RecoverResult(
+            failure=api.Failure(code="unavailable", message="abandoned", retryable=True)
+        )
+        live = _mark_sent(batch)
+        if not live:
+            return [nothing] * len(batch)
+        recovers = [request.wish for request in live if isinstance(request.wish, api.Recover)]
+        response = await self._until_answered(
+            lambda: self._store.recover(api.RecoverRequest(gateway=self._gateway_id(), recovers=recovers))
+        )
+        self._notice_lapse(response.results)
+        results = iter(response.results)
+        return [next(results) if request.sent else nothing for request in batch]
+
+    def _notice_lapse(self, results: list[Any]) -> None:
+        if any(result.failure is not None and result.failure.code == "lapsed" for result in results):
+            self._on_lapsed()
+
+    async def _until_answered(self, call: Callable[[], Any]) -> Any:
+        pause = 0.1
+        while True:
+            try:
+                return await call()
+            except ParleyError as error:
+                if not error.code.retryable:
+                    logger.error("the store refused a batch of sessions", extra={"code": error.code.name})  # noqa: TRY400
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    # --- greeting -----------------------------------------------------------------------------
+
+    def greet(self, socket: ClientSocket) -> None:
+        """Write what a new socket is told first; its `Handler.on_connected`."""
+        greet(socket, self._hub, self._roster, self._roster_limit, self._users_bytes)
+
+    # --- out ----------------------------------------------------------------------------------
+
+    def disconnect(self, socket: ClientSocket) -> None:
+        """Let a socket go; its `Handler.on_disconnect`."""
+        state: SocketState = socket.data
+        user = self._hub.leave(socket)
+        if state.pid is not None:
+            self._depart(api.LostSocket(pid=state.pid))
+        if user is not None:
+            self._gone(user.user, user.version)
+
+    def _gone(self, user_id: str, version: int) -> None:
+        """Report that the user is not here as of ``version``, unless another socket is."""
+        user = self._hub.users.get(user_id)
+        if user is not None:
+            user.version = max(user.version, version)
+            return
+        self._depart(api.Detach(user=user_id, version=version))
+
+    def _depart(self, item: api.Detach | api.LostSocket) -> None:
+        self._departures.submit(item)
+
+    async def _send_departures(self, batch: list[api.Detach | api.LostSocket]) -> list[None]:
+        request = api.PresenceRequest(
+            gateway=self._gateway_id(),
+            detaches=[item for item in batch if isinstance(item, api.Detach)],
+            lost=[item for item in batch if isinstance(item, api.LostSocket)],
+        )
+        try:
+            await self._until_answered(lambda: self._store.presence(request))
+        except ParleyError as error:
+            # Lapsed: the reaper does the same for all users of this gateway.
+            logger.info("departures were not taken", extra={"code": error.code.name, "size": len(batch)})
+        return [None] * len(batch)
+
+    async def touch_all(self) -> None:
+        """Renew the sessions of all local users."""
+        sessions = list({socket.data.session for user in self._hub.users.values() for socket in user.sockets})
+        for start in range(0, len(sessions), 500):
+            await self._store.presence(
+                api.PresenceRequest(gateway=self._gateway_id(), touches=sessions[start : start + 500])
+            )
+
+    async def reattach_all(self) -> None:
+        """Register all local users again, after Redis came back as another incarnation.
+
+        A user whose numbers were lost is reset: its sockets connect afresh.
+        """
+        users = list(self._hub.users.values())
+        for start in range(0, len(users), 200):
+            chunk = users[start : start + 200]
+            wishes = [
+                api.Attach(
+                    user=user.user, version=next(self._versions), epoch=user.epoch, counter=user.delivered
+                )
+                for user in chunk
+            ]
+            request = api.AttachRequest(gateway=self._gateway_id(), users=wishes)
+            response = await self._until_answered(functools.partial(self._store.attach, request))
+            for user, wish, result in zip(chunk, wishes, response.results, strict=True):
+                if self._hub.users.get(user.user) is not user:
+                    self._gone(user.user, wish.version)
+                    continue
+                user.version = max(user.version, wish.version)
+                self._hub.attached(user, result)
+
+    async def settled(self) -> None:
+        """Wait until all departures were reported."""
+        await self._departures.idle()
+
+
+def _mark_sent(batch: list[Request]) -> list[Request]:
+    """Leave out what nobody waits for any more; the rest counts as sent from now on."""
+    live = [request for request in batch if not request.abandoned]
+    for request in live:
+        request.sent = True
+    return live

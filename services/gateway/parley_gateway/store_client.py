@@ -1,0 +1,189 @@
+"""The gateway's view of the store: a Protocol, and its implementation over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, TypeVar
+
+import aiohttp
+import msgspec
+
+from parley_shared import api
+from parley_shared.auth import bearer
+from parley_shared.errors import CODES, INTERNAL, UNAVAILABLE, ParleyError
+
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """What the gateway asks of the store; every method raises `ParleyError` when the request failed.
+
+    ``unavailable`` and ``late`` leave it open whether the request was carried out: all requests are
+    idempotent and may be repeated as they were.
+    """
+
+    async def open(self, request: api.OpenRequest) -> api.OpenResponse:
+        """Open sessions for new sockets."""
+
+    async def recover(self, request: api.RecoverRequest) -> api.RecoverResponse:
+        """Take over lost sockets."""
+
+    async def attach(self, request: api.AttachRequest) -> api.AttachResponse:
+        """Register users again."""
+
+    async def presence(self, request: api.PresenceRequest) -> api.Done:
+        """Report who left."""
+
+    async def append(self, request: api.AppendRequest, timeout_seconds: float) -> api.AppendResponse:
+        """Store a batch of messages."""
+
+    async def read(self, request: api.ReadRequest) -> api.Done:
+        """Keep read marks."""
+
+    async def typing(self, request: api.TypingRequest) -> api.Done:
+        """Relay typing."""
+
+    async def history(self, request: api.HistoryRequest) -> api.HistoryResponse:
+        """Read a page of a conversation."""
+
+    async def inbox(self, request: api.InboxRequest) -> api.InboxResponse:
+        """Fill a gap."""
+
+    async def users(self, request: api.UsersRequest) -> api.UsersResponse:
+        """Search users."""
+
+    async def roster(self) -> api.RosterResponse:
+        """Take a snapshot of the roster."""
+
+    async def lease(self, request: api.LeaseRequest) -> api.LeaseResponse:
+        """Take or renew the lease."""
+
+    async def release(self, request: api.ReleaseRequest) -> api.Done:
+        """Give the lease back."""
+
+    async def gateways(self) -> api.GatewaysResponse:
+        """List the gateways."""
+
+    async def probe(self, request: api.ProbeRequest) -> api.Done:
+        """Put a probe into the gateway's stream."""
+
+
+class HttpStore:
+    """The store over HTTP, with a pool of kept-alive connections.
+
+    Args:
+        url: The store's base URL.
+        tokens: Service tokens; the first is sent.
+        timeout_seconds: For each request that does not name its own.
+    """
+
+    def __init__(self, url: str, tokens: tuple[str, ...], timeout_seconds: float = 5.0) -> None:
+        self._base = url.rstrip("/") + api.PREFIX
+        self._headers = {**bearer(tokens), "Content-Type": "application/json"}
+        self._timeout_seconds = timeout_seconds
+        self._decoders: dict[object, msgspec.json.Decoder[object]] = {}
+        self._encode = msgspec.json.Encoder().encode
+        # A store replica that is replaced must not keep all our connections: they are closed when idle, and
+        # a Service spreads the new ones.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=64, keepalive_timeout=15), auto_decompress=False
+        )
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._session.close()
+
+    async def _call(
+        self, method: str, path: str, body: object, answer: type[T], timeout_seconds: float | None = None
+    ) -> T:
+        decoder = self._decoders.get(answer)
+        if decoder is None:
+            decoder = self._decoders[answer] = msgspec.json.Decoder(answer)
+        data = None if body is None else self._encode(body)
+        try:
+            async with asyncio.timeout(timeout_seconds or self._timeout_seconds):
+                response = await self._session.request(
+                    method, self._base + path, data=data, headers=self._headers
+                )
+                async with response:
+                    payload = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ParleyError(UNAVAILABLE, f"the store does not answer ({type(error).__name__})") from error
+        if response.status != 200:
+            raise _failure(response.status, payload)
+        try:
+            return decoder.decode(payload)  # type: ignore[return-value]
+        except msgspec.MsgspecError as error:
+            raise ParleyError(INTERNAL, f"the store's answer to {path} has another shape: {error}") from error
+
+    async def open(self, request: api.OpenRequest) -> api.OpenResponse:
+        """Open sessions for new sockets."""
+        return await self._call("POST", "/sessions/open", request, api.OpenResponse)
+
+    async def recover(self, request: api.RecoverRequest) -> api.RecoverResponse:
+        """Take over lost sockets."""
+        return await self._call("POST", "/sessions/recover", request, api.RecoverResponse)
+
+    async def attach(self, request: api.AttachRequest) -> api.AttachResponse:
+        """Register users again."""
+        return await self._call("POST", "/sessions/attach", request, api.AttachResponse)
+
+    async def presence(self, request: api.PresenceRequest) -> api.Done:
+        """Report who left."""
+        return await self._call("POST", "/presence", request, api.Done)
+
+    async def append(self, request: api.AppendRequest, timeout_seconds: float) -> api.AppendResponse:
+        """Store a batch of messages."""
+        return await self._call("POST", "/messages", request, api.AppendResponse, timeout_seconds)
+
+    async def read(self, request: api.ReadRequest) -> api.Done:
+        """Keep read marks."""
+        return await self._call("POST", "/read", request, api.Done)
+
+    async def typing(self, request: api.TypingRequest) -> api.Done:
+        """Relay typing."""
+        return await self._call("POST", "/typing", request, api.Done)
+
+    async def history(self, request: api.HistoryRequest) -> api.HistoryResponse:
+        """Read a page of a conversation."""
+        return await self._call("POST", "/history", request, api.HistoryResponse)
+
+    async def inbox(self, request: api.InboxRequest) -> api.InboxResponse:
+        """Fill a gap."""
+        return await self._call("POST", "/inbox", request, api.InboxResponse)
+
+    async def users(self, request: api.UsersRequest) -> api.UsersResponse:
+        """Search users."""
+        return await self._call("POST", "/users", request, api.UsersResponse)
+
+    async def roster(self) -> api.RosterResponse:
+        """Take a snapshot of the roster."""
+        return await self._call("GET", "/roster", None, api.RosterResponse)
+
+    async def lease(self, request: api.LeaseRequest) -> api.LeaseResponse:
+        """Take or renew the lease."""
+        return await self._call("POST", "/gateways/lease", request, api.LeaseResponse, 3.0)
+
+    async def release(self, request: api.ReleaseRequest) -> api.Done:
+        """Give the lease back."""
+        return await self._call("POST", "/gateways/release", request, api.Done)
+
+    async def gateways(self) -> api.GatewaysResponse:
+        """List the gateways."""
+        return await self._call("GET", "/gateways", None, api.GatewaysResponse)
+
+    async def probe(self, request: api.ProbeRequest) -> api.Done:
+        """Put a probe into the gateway's stream."""
+        return await self._call("POST", "/gateways/probe", request, api.Done)
+
+
+def _failure(status: int, payload: bytes) -> ParleyError:
+    """Translate a failed answer; a proxy's page or an unknown code counts as the store being away."""
+    try:
+        failure = msgspec.json.decode(payload, type=api.Failure)
+    except msgspec.MsgspecError:
+        return ParleyError(UNAVAILABLE, f"the store answered with status {status}")
+    code = CODES.get(failure.code)
+    if code is None:
+        return ParleyError(UNAVAILABLE, f"the store answered with status {status}")
+    return ParleyError(code, failure.message)

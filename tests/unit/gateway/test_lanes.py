@@ -1,0 +1,157 @@
+"""Lanes: group commit, order, repeats until the deadline, and never two batches of one sender in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from parley_gateway.clock import RedisClock
+from parley_gateway.lanes import Lanes, Outgoing
+from parley_gateway.metrics import Metrics
+from parley_shared import api
+from parley_shared.errors import INTERNAL, MALFORMED, UNAVAILABLE, Code, ParleyError
+from parley_shared.tasks import TaskGroup
+from tests.unit.gateway.fake_store import FakeStore
+
+
+class Bench:
+    """Lanes over a fake store, and the results in the order they came."""
+
+    def __init__(self) -> None:
+        self.store = FakeStore()
+        self.tasks = TaskGroup("test")
+        self.results: dict[str, api.Appended | Code] = {}
+
+    def lanes(self, **settings: Any) -> Lanes:
+        """Make lanes with other settings than the usual ones."""
+        usual = {"count": 1, "limit": 100, "batch_limit": 10, "deadline_seconds": 5.0}
+        clock = RedisClock()
+        now = time.monotonic()
+        clock.observe(int(time.time() * 1000), now, now)
+        return Lanes(
+            store=self.store,
+            clock=clock,
+            gateway_id=lambda: "g1",
+            metrics=Metrics(),
+            tasks=self.tasks,
+            **{**usual, **settings},
+        )
+
+    def message(self, identifier: str, sender: str = "alice") -> Outgoing:
+        """A message whose result is kept."""
+        send = api.Send(id=identifier, from_=sender, from_name=sender, to="bob", content="hello")
+        return Outgoing(send, lambda result: self.results.__setitem__(identifier, result))
+
+
+def stored(request: api.AppendRequest) -> api.AppendResponse:
+    """Answer that every message was stored."""
+    return api.AppendResponse(results=[api.Appended(seq=1, at=1) for _ in request.messages])
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """Nothing in flight yet."""
+    made = Bench()
+    yield made
+    await made.tasks.close()
+
+
+async def test_what_comes_during_a_batch_forms_the_next(bench: Bench) -> None:
+    """The first leaves alone; everything that comes until its answer travels together, in order."""
+    first: asyncio.Future[api.AppendResponse] = asyncio.get_running_loop().create_future()
+    bench.store.prepare("append", first, stored)
+    lanes = bench.lanes()
+    lanes.submit(bench.message("a"))
+    await bench.store.changed.wait()
+    for identifier in "bcd":
+        lanes.submit(bench.message(identifier))
+    first.set_result(api.AppendResponse(results=[api.Appended(seq=1, at=1)]))
+    await lanes.drained()
+    batches = [[send.id for send in request.messages] for request in bench.store.requests("append")]
+    assert batches == [["a"], ["b", "c", "d"]]
+    assert list(bench.results) == ["a", "b", "c", "d"]
+
+
+async def test_a_batch_without_an_answer_is_repeated_as_it_was(bench: Bench) -> None:
+    """The same ids and the same deadline: the store's script refuses whichever comes too late."""
+    bench.store.prepare("append", ParleyError(UNAVAILABLE), ParleyError(UNAVAILABLE), stored)
+    lanes = bench.lanes()
+    lanes.submit(bench.message("a"))
+    await lanes.drained()
+    requests = bench.store.requests("append")
+    assert [[send.id for send in request.messages] for request in requests] == [["a"]] * 3
+    assert len({request.deadline for request in requests}) == 1
+    assert isinstance(bench.results["a"], api.Appended)
+
+
+async def test_after_the_deadline_the_sender_is_told_to_try_again(bench: Bench) -> None:
+    """No answer in time is ``unavailable``, which is retryable; the lane then goes on."""
+    lanes = bench.lanes(deadline_seconds=0.3)
+    lanes.submit(bench.message("a"))
+    await lanes.drained()
+    assert bench.results["a"] is UNAVAILABLE
+    assert UNAVAILABLE.retryable
+    bench.store.prepare("append", stored)
+    lanes.submit(bench.message("b"))
+    await lanes.drained()
+    assert isinstance(bench.results["b"], api.Appended)
+
+
+async def test_a_full_lane_refuses(bench: Bench) -> None:
+    """What cannot wait is refused at once, and what waits is not lost."""
+    first: asyncio.Future[api.AppendResponse] = asyncio.get_running_loop().create_future()
+    bench.store.prepare("append", first, stored)
+    lanes = bench.lanes(limit=2)
+    assert lanes.submit(bench.message("a"))
+    await bench.store.changed.wait()
+    assert [lanes.submit(bench.message(identifier)) for identifier in "bcd"] == [True, True, False]
+    first.set_result(api.AppendResponse(results=[api.Appended(seq=1, at=1)]))
+    await lanes.drained()
+    assert set(bench.results) == {"a", "b", "c"}
+
+
+async def test_a_refused_batch_is_taken_apart(bench: Bench) -> None:
+    """One message that the store does not accept does not take the others with it."""
+
+    def judge(request: api.AppendRequest) -> api.AppendResponse | ParleyError:
+        return ParleyError(MALFORMED) if any(send.id == "b" for send in request.messages) else stored(request)
+
+    first: asyncio.Future[api.AppendResponse] = asyncio.get_running_loop().create_future()
+    bench.store.prepare("append", first, *[judge] * 4)
+    lanes = bench.lanes()
+    lanes.submit(bench.message("first"))
+    await bench.store.changed.wait()
+    for identifier in "abc":
+        lanes.submit(bench.message(identifier))
+    first.set_result(api.AppendResponse(results=[api.Appended(seq=1, at=1)]))
+    await lanes.drained()
+    assert bench.results["b"] is INTERNAL
+    assert all(isinstance(bench.results[identifier], api.Appended) for identifier in ("a", "c"))
+
+
+async def test_lanes_do_not_wait_for_each_other(bench: Bench) -> None:
+    """A sender is always in the same lane; another lane's batch in flight does not hold it up."""
+    stuck: asyncio.Future[api.AppendResponse] = asyncio.get_running_loop().create_future()
+
+    def answer(request: api.AppendRequest) -> Any:
+        return stuck if request.messages[0].from_ == "user-0" else stored(request)
+
+    bench.store.prepare("append", *[answer] * 50)
+    lanes = bench.lanes(count=4)
+    for number in range(40):
+        lanes.submit(bench.message(f"m{number}", sender=f"user-{number}"))
+    async with asyncio.timeout(5):
+        while len(bench.results) < 20:
+            bench.store.changed.clear()
+            await bench.store.changed.wait()
+            await asyncio.sleep(0)
+    assert "m0" not in bench.results
+    stuck.set_result(
+        api.AppendResponse(
+            results=[api.Appended(seq=1, at=1)] * len(bench.store.requests("append")[0].messages)
+        )
+    )

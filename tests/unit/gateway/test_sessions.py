@@ -1,0 +1,283 @@
+"""Connecting and leaving: what is asked of the store, and that nothing is left over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parley_gateway import offsets
+from parley_gateway.hub import Hub
+from parley_gateway.metrics import Metrics
+from parley_gateway.roster import Roster
+from parley_gateway.sessions import Sessions, credentials
+from parley_gateway.sio import ConnectRefused, TransportRefused
+from parley_shared import api
+from parley_shared.errors import UNAVAILABLE, ParleyError
+from parley_shared.tasks import TaskGroup
+from tests.unit.gateway.fake_sockets import FakeSocket
+from tests.unit.gateway.fake_store import FakeStore
+
+
+class Bench:
+    """Sessions over a fake store."""
+
+    def __init__(self) -> None:
+        self.store = FakeStore()
+        self.tasks = TaskGroup("test")
+        self.roster = Roster(100)
+        self.roster.load(api.RosterResponse(epoch="r", version=0, total=0, entries=[]))
+        metrics = Metrics()
+        self.hub = Hub(store=self.store, roster=self.roster, metrics=metrics, tasks=self.tasks, burst=100)
+        self.lapses = 0
+        self.sessions = Sessions(
+            store=self.store,
+            hub=self.hub,
+            roster=self.roster,
+            metrics=metrics,
+            tasks=self.tasks,
+            gateway_id=lambda: "g1",
+            roster_limit=100,
+            users_bytes=1 << 20,
+            on_lapsed=self._lapsed,
+        )
+
+    def _lapsed(self) -> None:
+        self.lapses += 1
+
+    async def connect(self, **auth: Any) -> FakeSocket:
+        """Let a socket in and greet it."""
+        socket = FakeSocket()
+        await self.sessions.connect(socket, auth)  # type: ignore[arg-type]
+        self.sessions.greet(socket)  # type: ignore[arg-type]
+        return socket
+
+
+def opened(
+    user: str = "alice", counter: int = 0, contacts: list[api.Contact] | None = None
+) -> Callable[..., Any]:
+    """Answer an open with a session of ``user``."""
+
+    def answer(request: api.OpenRequest) -> api.OpenResponse:
+        return api.OpenResponse(
+            results=[
+                api.OpenResult(
+                    opened=api.Opened(
+                        session="secret",
+                        user=user,
+                        username=user.title(),
+                        new=True,
+                        epoch="e",
+                        counter=counter,
+                        pid=wish.new_pid if wish.recovery else None,
+                        contacts=contacts or [],
+                    )
+                )
+                for wish in request.opens
+            ]
+        )
+
+    return answer
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """Nobody here yet."""
+    made = Bench()
+    yield made
+    await made.tasks.close()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for what tasks bring about."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - there is no event for this
+            await asyncio.sleep(0.01)
+
+
+async def test_a_fresh_socket_gets_session_then_users(bench: Bench) -> None:
+    """The guide's order; the first offset is at the end of `users`."""
+    bench.store.prepare("open", opened(counter=4))
+    socket = await bench.connect(username="Alice")
+    assert [packet[0] for packet in socket.sent] == ["session", "users"]
+    assert socket.sent[0][1] == {"sessionID": "secret", "userID": "alice"}
+    assert socket.sent[1][1:] == [
+        [{"userID": "alice", "username": "Alice", "connected": True, "messages": []}],
+        "1.e.4.r.0",
+    ]
+
+
+async def test_contacts_come_first_with_their_history(bench: Bench) -> None:
+    """Own conversations, then the user, then who is online."""
+    bench.roster.apply(1, api.RosterChange("zoe", "Zoe", 1, 3))
+    bench.roster.apply(2, api.RosterChange("bob", "Bob", 1, 3))
+    message = msgspec.json.encode({"content": "hi", "from": "bob", "to": "alice"})
+    contact = api.Contact(
+        user="bob", username="Bob", connected=False, seq=7, unread=2, messages=[msgspec.Raw(message)]
+    )
+    bench.store.prepare("open", opened(contacts=[contact]))
+    socket = await bench.connect(username="Alice")
+    (users,) = socket.events("users")
+    assert [entry["userID"] for entry in users] == ["bob", "alice", "zoe"]
+    assert users[0]["messages"] == [{"content": "hi", "from": "bob", "to": "alice"}]
+    assert users[0]["connected"] is True
+    assert (users[0]["seq"], users[0]["unread"]) == (7, 2)
+
+
+@pytest.mark.parametrize(
+    "auth", [{}, {"username": ""}, {"username": 7}, {"username": None}, {"sessionID": ["x"]}]
+)
+async def test_no_name_and_no_session_is_refused(bench: Bench, auth: dict[str, Any]) -> None:
+    """The guide's words exactly, and the store is not asked."""
+    with pytest.raises(ConnectRefused, match=r"^invalid username$"):
+        await bench.connect(**auth)
+    assert bench.store.asked == []
+
+
+async def test_an_unknown_session_without_a_name_is_refused(bench: Bench) -> None:
+    """The client must sign in again."""
+    failure = api.Failure(code="invalid_username", message="invalid username", retryable=False)
+    bench.store.prepare("open", api.OpenResponse(results=[api.OpenResult(failure=failure)]))
+    with pytest.raises(ConnectRefused, match=r"^invalid username$"):
+        await bench.connect(sessionID="gone")
+
+
+async def test_a_passing_fault_never_sends_connect_error(bench: Bench) -> None:
+    """A client gives up for good at CONNECT_ERROR, so the transport is closed instead."""
+    failure = api.Failure(code="lapsed", message="", retryable=False)
+    bench.store.prepare("open", api.OpenResponse(results=[api.OpenResult(failure=failure)]))
+    with pytest.raises(TransportRefused):
+        await bench.connect(username="Alice")
+    assert bench.lapses == 1
+
+
+async def test_an_open_is_repeated_with_the_same_ids(bench: Bench) -> None:
+    """A lost answer makes nothing twice: the gateway chose the ids."""
+    bench.store.prepare("open", ParleyError(UNAVAILABLE), opened())
+    await bench.connect(username="Alice")
+    first, second = bench.store.requests("open")
+    assert first.opens == second.opens
+
+
+async def test_a_client_that_left_during_the_open_leaves_nothing(bench: Bench) -> None:
+    """When the answer comes at last, the registration is undone."""
+    answer: asyncio.Future[api.OpenResponse] = asyncio.get_running_loop().create_future()
+    bench.store.prepare("open", answer)
+    bench.store.prepare("presence", api.Done())
+    task = asyncio.create_task(bench.sessions.connect(FakeSocket(), {"username": "Alice"}))  # type: ignore[arg-type]
+    await bench.store.changed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    answer.set_result(opened()(bench.store.requests("open")[0]))
+    await until(lambda: bench.store.requests("presence"))
+    sent = [item for request in bench.store.requests("presence") for item in request.detaches]
+    assert [(item.user, item.version) for item in sent] == [("alice", 1)]
+    assert bench.hub.users == {}
+
+
+async def test_only_the_last_socket_of_a_user_detaches(bench: Bench) -> None:
+    """Closing one of two tabs reports the lost socket, and no departure."""
+    bench.store.prepare("open", opened(), opened())
+    bench.store.prepare("presence", *[api.Done()] * 4)
+    first = await bench.connect(username="Alice")
+    second = await bench.connect(sessionID="secret")
+    bench.sessions.disconnect(first)  # type: ignore[arg-type]
+    await bench.sessions.settled()
+    assert [request.detaches for request in bench.store.requests("presence")] == [[]]
+    bench.sessions.disconnect(second)  # type: ignore[arg-type]
+    await bench.sessions.settled()
+    # The version of the newest open that was answered: one still under way is not undone.
+    assert [(item.user, item.version) for item in bench.store.requests("presence")[1].detaches] == [
+        ("alice", 2)
+    ]
+
+
+async def test_departures_are_repeated_until_taken(bench: Bench) -> None:
+    """A store that is away leaves no ghost."""
+    bench.store.prepare("open", opened())
+    bench.store.prepare("presence", ParleyError(UNAVAILABLE), ParleyError(UNAVAILABLE), api.Done())
+    socket = await bench.connect(username="Alice")
+    bench.sessions.disconnect(socket)  # type: ignore[arg-type]
+    await bench.sessions.settled()
+    assert len(bench.store.requests("presence")) == 3
+
+
+async def test_a_recovered_socket_gets_what_it_missed(bench: Bench) -> None:
+    """No `session`, no `users`: presence that changed, then the events, each with its offset."""
+    bench.roster.apply(9, api.RosterChange("bob", "Bob", 1, 2))
+    message = msgspec.json.encode({"id": "m6", "content": "hi"})
+    recovered = api.Recovered(
+        session="secret",
+        user="alice",
+        username="Alice",
+        epoch="e",
+        counter=6,
+        events=[api.InboxEvent(counter=6, message=msgspec.Raw(message), from_="bob")],
+        presence=[],
+        names={"bob": "Bob"},
+        contacts=["bob"],
+        old_gateway=None,
+        old_socket=None,
+    )
+    bench.store.prepare("recover", api.RecoverResponse(results=[api.RecoverResult(recovered=recovered)]))
+    socket = await bench.connect(username="Alice", pid="p", offset="1.e.5.r.3")
+    assert [packet[0] for packet in socket.sent] == ["user connected", "private message"]
+    assert socket.sent[0][-1] == "1.e.5.r.3"
+    assert socket.sent[1][-1] == "1.e.6.r.9"
+    (request,) = bench.store.requests("recover")
+    assert request.recovers[0].position == api.Position(epoch="e", counter=5, roster_epoch="r", roster=3)
+
+
+async def test_what_cannot_be_recovered_starts_afresh(bench: Bench) -> None:
+    """All or nothing: `session` and `users` anew."""
+    bench.store.prepare("recover", api.RecoverResponse(results=[api.RecoverResult(reason="trimmed")]))
+    bench.store.prepare("open", opened())
+    socket = await bench.connect(sessionID="secret", pid="p", offset="1.e.5.r.3")
+    assert [packet[0] for packet in socket.sent] == ["session", "users"]
+
+
+async def test_recovery_can_be_declined(bench: Bench) -> None:
+    """`recovery: false` gives no pid and no offsets."""
+    bench.store.prepare("open", opened())
+    socket = FakeSocket()
+    reply = await bench.sessions.connect(socket, {"username": "Alice", "recovery": False})  # type: ignore[arg-type]
+    bench.sessions.greet(socket)  # type: ignore[arg-type]
+    assert reply is None
+    assert [len(packet) for packet in socket.sent] == [2, 2]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["username", "sessionID", "pid", "offset", "x"]), inner, max_size=4
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_auth_is_read_or_refused(auth: object) -> None:
+    """Nonsense in the handshake is a clear refusal, never another exception."""
+    try:
+        who = credentials(auth)
+    except ConnectRefused:
+        return
+    assert who.session or who.username
+
+
+@given(st.text(max_size=20), st.integers(0, 10**15 - 1), st.integers(0, 10**15 - 1))
+def test_offsets_survive_the_round_trip(noise: str, counter: int, version: int) -> None:
+    """What is sent can be read back; anything else is none of ours."""
+    sent = msgspec.json.decode(offsets.encode("abc", counter, "def", version))
+    assert offsets.decode(sent) == api.Position(
+        epoch="abc", counter=counter, roster_epoch="def", roster=version
+    )
+    assert offsets.decode(noise) is None
