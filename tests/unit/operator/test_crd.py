@@ -26,8 +26,8 @@ def resolve(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any
         assert len(rest) == 1
         schema = {**schema, **rest[0]}
     if "$ref" in schema:
-        default = {"default": {}} if "default" in schema else {}
-        return {**components[schema["$ref"].rsplit("/", 1)[1]], **default}
+        target = dict(components[schema["$ref"].rsplit("/", 1)[1]])
+        return target | {"default": {}} if "default" in schema else target
     return schema
 
 
@@ -35,7 +35,7 @@ def rules(schema: dict[str, Any]) -> dict[str, Any]:
     """Pick what both sides can say about one field."""
     found: dict[str, Any] = {key: schema[key] for key in PLAIN if key in schema}
     if "enum" in schema:
-        found["enum"] = set(schema["enum"])
+        found = {"enum": set(schema["enum"])}
     default = schema.get("default")
     if default not in (None, [], (), ""):
         found["default"] = set(default) if isinstance(default, list | tuple) else default
