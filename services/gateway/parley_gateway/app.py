@@ -20,6 +20,7 @@ from parley_gateway.hub import Hub
 from parley_gateway.internal import create_internal_app
 from parley_gateway.lanes import Lanes
 from parley_gateway.life import Callbacks, Life
+from parley_gateway.login import create_login
 from parley_gateway.metrics import DISCONNECT_REASONS, Metrics
 from parley_gateway.proxy import Proxy
 from parley_gateway.roster import Roster
@@ -79,8 +80,10 @@ class Gateway:
                 close_socket=self._close_socket,
             ),
         )
+        self.login = create_login(config)
         self.sessions = Sessions(
             store=store,
+            login=self.login,
             hub=self.hub,
             roster=self.roster,
             metrics=self.metrics,
@@ -299,5 +302,6 @@ async def running(config: GatewayConfig) -> AsyncIterator[Gateway]:
         await internal.cleanup()
         await gateway.tasks.close()
         await gateway.proxy.close()
+        await gateway.login.close()
         await store.close()
         await bus_redis.aclose()

@@ -52,6 +52,33 @@ class GatewayConfig:
         "false",
         "believe X-Forwarded-For, -Host and -Proto: true behind an ingress that sets them, else false",
     )
+    auth_mode: str = setting(
+        "AUTH_MODE",
+        config.choice("name", "jwt"),
+        "name",
+        "`name`: whoever gives a name is let in under it; `jwt`: clients show a token in `auth.token`",
+    )
+    jwt_issuer: str = setting(
+        "JWT_ISSUER", config.optional_text, "", "issuer (`iss`) that tokens must name; jwt only"
+    )
+    jwt_audience: str = setting(
+        "JWT_AUDIENCE", config.optional_text, "", "audience (`aud`) that tokens must name; jwt only"
+    )
+    jwt_jwks_url: str = setting(
+        "JWT_JWKS_URL", config.optional_text, "", "where the issuer's public keys are (JWKS); this or JWT_KEY"
+    )
+    jwt_key: str = setting(
+        "JWT_KEY",
+        config.optional_text,
+        "",
+        "a public key in PEM, or a shared secret of 32 characters or more for HS256; this or JWT_JWKS_URL",
+    )
+    jwt_clock_skew_seconds: float = setting(
+        "JWT_CLOCK_SKEW", config.duration(0, 600), "30s", "how far the issuer's clock may be off"
+    )
+    jwt_username_claim: str = setting(
+        "JWT_USERNAME_CLAIM", config.text(), "preferred_username", "claim that is the username; jwt only"
+    )
     web_root: str = setting(
         "WEB_ROOT", config.optional_text, "", "folder of the built web page; empty: no page"
     )
@@ -152,3 +179,21 @@ class GatewayConfig:
     log_level: str = setting(
         "LOG_LEVEL", config.choice(*config.LOG_LEVELS), "info", "debug, info, warning or error"
     )
+
+    def __post_init__(self) -> None:
+        """Refuse a login that could not be checked.
+
+        Raises:
+            ValueError: AUTH_MODE is jwt and what it needs is missing or too weak.
+        """
+        if self.auth_mode != "jwt":
+            return
+        if not self.jwt_issuer or not self.jwt_audience:
+            raise ValueError("AUTH_MODE=jwt needs JWT_ISSUER and JWT_AUDIENCE")
+        if bool(self.jwt_jwks_url) == bool(self.jwt_key):
+            raise ValueError("AUTH_MODE=jwt needs one of JWT_JWKS_URL and JWT_KEY")
+        if self.jwt_jwks_url and not self.jwt_jwks_url.startswith(("https://", "http://")):
+            raise ValueError("JWT_JWKS_URL must be a URL such as https://issuer.example.org/jwks.json")
+        # RFC 7518, section 3.2: a key for HS256 has at least 256 bits.
+        if self.jwt_key and not self.jwt_key.startswith("-----BEGIN") and len(self.jwt_key) < 32:
+            raise ValueError("JWT_KEY must be a public key in PEM, or a secret of at least 32 characters")

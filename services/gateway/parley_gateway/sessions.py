@@ -10,6 +10,7 @@ import asyncio
 import functools
 import itertools
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,7 @@ from parley_gateway.batcher import Batcher
 from parley_gateway.greeting import greet
 from parley_gateway.hub import Hub
 from parley_gateway.local import SocketState
+from parley_gateway.login import Identity, Login
 from parley_gateway.metrics import RECOVERY_RESULTS, Metrics
 from parley_gateway.roster import Roster
 from parley_gateway.sio import ConnectRefused, TransportRefused
@@ -32,59 +34,38 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_SECRET: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
+
 BATCH: Final = 64
 WAITING: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a client showed at connect, checked.
+class Claims:
+    """What a client claimed at connect, beside who it is.
 
     Attributes:
         session: A sessionID to resume.
-        username: A name to sign in with.
         pid: The recovery id of a lost socket, with ``position``.
         position: What that socket had seen.
         recovery: False when the client wants no pid and no offsets.
     """
 
     session: str | None
-    username: str | None
     pid: str | None
     position: api.Position | None
     recovery: bool
 
 
-def credentials(auth: object) -> Credentials:
-    """Read the CONNECT payload; what does not have its shape counts as not given.
-
-    Raises:
-        ConnectRefused: ``invalid username`` when neither a session nor a username is given.
-    """
-    given: dict[str, Any] = auth if isinstance(auth, dict) else {}
-    session = given.get("sessionID")
-    username = given.get("username")
-    pid = given.get("pid")
-    if not isinstance(session, str) or not 0 < len(session) <= 128:
-        session = None
-    if not isinstance(username, str) or not 0 < len(username) <= ids.USERNAME_MAX or not _encodable(username):
-        username = None
-    if session is None and username is None:
-        raise ConnectRefused(INVALID_USERNAME.message)
-    if not isinstance(pid, str) or not 0 < len(pid) <= 128:
-        pid = None
-    return Credentials(
-        session, username, pid, offsets.decode(given.get("offset")), given.get("recovery") is not False
+def claims(auth: dict[str, Any]) -> Claims:
+    """Read the CONNECT payload; what does not have its shape counts as not given."""
+    session, pid = auth.get("sessionID"), auth.get("pid")
+    return Claims(
+        session if isinstance(session, str) and _SECRET.fullmatch(session) else None,
+        pid if isinstance(pid, str) and _SECRET.fullmatch(pid) else None,
+        offsets.decode(auth.get("offset")),
+        auth.get("recovery") is not False,
     )
-
-
-def _encodable(text: str) -> bool:
-    """Tell whether a text is Unicode; JavaScript can send half a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class Request:
@@ -103,6 +84,7 @@ class Sessions:
 
     Args:
         store: Keeps the sessions.
+        login: Tells who a client is.
         hub: Holds the users.
         roster: For `users`.
         metrics: Outcomes.
@@ -117,6 +99,7 @@ class Sessions:
         self,
         *,
         store: Store,
+        login: Login,
         hub: Hub,
         roster: Roster,
         metrics: Metrics,
@@ -127,6 +110,7 @@ class Sessions:
         on_lapsed: Callable[[], None],
     ) -> None:
         self._store = store
+        self._login = login
         self._hub = hub
         self._roster = roster
         self._metrics = metrics
@@ -154,33 +138,39 @@ class Sessions:
             ConnectRefused: ``invalid username``.
             TransportRefused: Not now; the client tries again.
         """
+        given: dict[str, Any] = auth if isinstance(auth, dict) else {}
+        asked = claims(given)
         try:
-            who = credentials(auth)
+            who = await self._login.identify(given)
+            if asked.session is None and who.username is None:
+                raise ConnectRefused(INVALID_USERNAME.message)
         except ConnectRefused:
             self._metrics.connects.labels("refused").inc()
             raise
         self._hub.opening()
         try:
-            if who.recovery and who.pid is not None:
-                reply = await self._recover(socket, who.pid, who.position)
+            if asked.recovery and asked.pid is not None:
+                reply = await self._recover(socket, asked.pid, asked.position, who.subject)
                 if reply is not None:
                     return reply
-            return await self._open(socket, who)
+            return await self._open(socket, asked, who)
         except ParleyError as error:
             self._metrics.connects.labels("unavailable").inc()
             raise TransportRefused(error.code.name) from error
         finally:
             self._hub.opened()
 
-    async def _open(self, socket: ClientSocket, who: Credentials) -> dict[str, object] | None:
+    async def _open(self, socket: ClientSocket, asked: Claims, who: Identity) -> dict[str, object] | None:
         wish = api.Open(
             version=next(self._versions),
-            session=who.session,
+            session=asked.session,
             username=who.username,
-            recovery=who.recovery,
+            subject=who.subject,
+            recovery=asked.recovery,
             new_session=ids.secret_id(),
             new_user=ids.user_id(),
             new_pid=ids.secret_id(),
+            socket=socket.sid,
         )
         result = await self._answer(self._opens, Request(wish))
         if result.failure is not None:
@@ -199,12 +189,14 @@ class Sessions:
         return None if opened.pid is None else {"pid": opened.pid}
 
     async def _recover(
-        self, socket: ClientSocket, pid: str, position: api.Position | None
+        self, socket: ClientSocket, pid: str, position: api.Position | None, subject: str | None
     ) -> dict[str, object] | None:
         if position is None:
             self._metrics.recoveries.labels("malformed").inc()
             return None
-        wish = api.Recover(version=next(self._versions), pid=pid, position=position, socket=socket.sid)
+        wish = api.Recover(
+            version=next(self._versions), pid=pid, position=position, socket=socket.sid, subject=subject
+        )
         result = await self._answer(self._recovers, Request(wish))
         if result.failure is not None:
             raise ParleyError(UNAVAILABLE, result.failure.code)

@@ -149,13 +149,15 @@ class Position(Struct, kw_only=True):
 class Recover(Struct, kw_only=True):
     """Take over a socket that was lost: its secret ``pid`` and the last offset its client has seen.
 
-    ``socket`` is the new socket's id. The one that held the pid before is closed.
+    ``socket`` is the new socket's id. The one that held the pid before is closed. A session that was opened
+    for a ``subject`` is recovered by the same subject only.
     """
 
     version: int
     pid: str
     position: Position
     socket: str = ""
+    subject: str | None = None
 
 
 class RecoverRequest(Struct, kw_only=True):

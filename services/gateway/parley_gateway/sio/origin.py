@@ -9,6 +9,8 @@ from aiohttp import hdrs, web
 
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
 
+_NOWHERE: Final = ""
+
 
 class OriginPolicy:
     """Allows the server's own origin, and those of a list.
@@ -20,7 +22,7 @@ class OriginPolicy:
 
     def __init__(self, allowed: frozenset[str], *, trust_forwarded: bool) -> None:
         self._any = "*" in allowed
-        self._allowed = frozenset(_normal(origin) for origin in allowed) - {"://"}
+        self._allowed = frozenset(_normal(origin) for origin in allowed) - {_NOWHERE}
         self._trust_forwarded = trust_forwarded
 
     def headers(self, request: web.BaseRequest) -> dict[str, str] | None:
@@ -38,7 +40,7 @@ class OriginPolicy:
                 hdrs.ACCESS_CONTROL_ALLOW_CREDENTIALS: "true",
                 hdrs.VARY: hdrs.ORIGIN,
             }
-        if normal == self._own(request):
+        if normal == self._own(request) != _NOWHERE:
             return {}
         return {hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*"} if self._any else None
 
@@ -72,10 +74,12 @@ class OriginPolicy:
 def _normal(origin: str) -> str:
     """Return an origin in lower case, without a trailing slash or its scheme's own port.
 
-    Something that is no URL (``null``, a broken address) becomes ``://``, which nothing equals but itself.
+    What is no origin (``null``, a broken address) becomes `_NOWHERE`, which is never allowed.
     """
     try:
         parts = urlsplit(origin.lower())
     except ValueError:
-        return "://"
+        return _NOWHERE
+    if not parts.scheme or not parts.netloc:
+        return _NOWHERE
     return f"{parts.scheme}://{parts.netloc.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ''))}"

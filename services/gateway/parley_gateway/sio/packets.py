@@ -25,7 +25,7 @@ RESERVED_EVENTS: Final = frozenset(
 )
 """Names that mean something to Socket.IO's own libraries; as events of a client they run nothing."""
 
-_HEAD: Final = re.compile(rb"[0-6](?:(\d{1,3})-)?(?:(/[^,]{0,255})(?:,|\Z))?(\d{1,16})?")
+_HEAD: Final = re.compile(rb"[0-6](?:([1-9]\d{0,2})-)?(?:(/[^,]{0,255})(?:,|\Z))?(\d{1,16})?")
 """Type, number of attachments, namespace and ack id (Socket.IO protocol v5, "Packet encoding").
 
 An id has at most 16 digits, what a JavaScript number holds exactly. What is left must be JSON, so that
