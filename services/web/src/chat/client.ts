@@ -1,0 +1,324 @@
+/**
+ * The state behind the page and everything a person can do with it; knows nothing of the screen.
+ *
+ * Three rules keep it right: what the server sends is merged, never appended blindly; what the person writes
+ * goes through the outbox; and after a return that was not recovered everything is taken anew.
+ */
+
+import { shallowReactive, shallowRef } from "vue";
+
+import { ContractError, type Message, RequestError, type UserEntry } from "./contract";
+import { Conversation } from "./conversation";
+import type { Keep } from "./keep";
+import { Link } from "./link";
+import { Outbox, type Owner, type Pending } from "./outbox";
+import { People, type Person } from "./people";
+import { forgetSession, handshakeAuth, isSessionKey, loadSession, parseSessionKept, saveSession, type Session } from "./session";
+
+/**
+ * signed-out: asks for a name. connecting: a session is being opened. ready: people and messages are there
+ * (whether or not the connection is at the moment: see `online`).
+ */
+export type Phase = "signed-out" | "connecting" | "ready";
+
+/** How many messages a page of history asks for. */
+const PAGE = 50;
+/** How many people a page of the roster asks for. */
+const PEOPLE_PAGE = 100;
+/** A sign of typing is repeated no more often than this. */
+const TYPING_REPEAT_MS = 3_000;
+
+export interface ClientPorts {
+  readonly url: string;
+  readonly keep: Keep;
+  /** This tab's id. */
+  readonly tab: string;
+  whenGone(tab: string, gone: () => void): void;
+  /** A message from somebody else has arrived (not one of a page or a reload). */
+  arrived(message: Message, from: Person | undefined): void;
+}
+
+export class Client {
+  readonly phase = shallowRef<Phase>("signed-out");
+  readonly online = shallowRef(false);
+  /** Why the last sign-in, or the session, was refused. */
+  readonly refusal = shallowRef<string | null>(null);
+  /** The name to offer at the next sign-in, after a session has ended. */
+  lastUsername = "";
+  readonly me = shallowRef<Owner | null>(null);
+  readonly people = new People();
+  readonly conversations = shallowReactive(new Map<string, Conversation>());
+  readonly outbox: Outbox;
+
+  private session: Session | null = null;
+  private link: Link | null = null;
+  /** Conversations whose hole is being filled. */
+  private readonly filling = new Set<string>();
+  private readonly typedAt = new Map<string, number>();
+  /** Where the roster goes on; undefined before its first page, null at its end. */
+  private rosterAfter: string | null | undefined = undefined;
+
+  constructor(private readonly ports: ClientPorts) {
+    this.outbox = new Outbox(ports.keep, ports.tab, {
+      send: (pending) => (this.link === null ? Promise.reject(new Error("signed out")) : this.link.send(pending)),
+      stored: (pending, ack) => this.stored(pending, ack.seq, ack.at),
+      whenGone: ports.whenGone,
+      now: () => Date.now(),
+    });
+  }
+
+  /** Resume the session this browser has kept, if there is one. */
+  start(): void {
+    const session = loadSession(this.ports.keep);
+    if (session !== null) this.connect(session);
+  }
+
+  signIn(how: { username: string } | { token: string }): void {
+    const blank = { username: "", sessionID: null, token: null };
+    this.connect({ ...blank, ...how });
+  }
+
+  /** Leave, and forget everything this browser has kept: the session, drafts, messages not sent. */
+  signOut(): void {
+    this.leave();
+    this.ports.keep.clear();
+    this.refusal.value = null;
+  }
+
+  /** The network or the person is back: do not wait for the next attempt. */
+  hurry(): void {
+    this.link?.hurry();
+  }
+
+  /** Another tab has changed what is kept under `key`. */
+  changedElsewhere(key: string, value: unknown): void {
+    this.outbox.changedElsewhere(key, value);
+    if (!isSessionKey(key)) return;
+    const session = parseSessionKept(value);
+    if (session === null) {
+      this.leave();
+    } else if (session.sessionID !== null && session.sessionID !== this.session?.sessionID) {
+      this.connect(session);
+    }
+  }
+
+  /** The conversation with `peer`, made when it does not exist yet. */
+  conversation(peer: string): Conversation {
+    let found = this.conversations.get(peer);
+    if (found === undefined) {
+      found = Conversation.create(this.me.value?.userID ?? "", peer);
+      this.conversations.set(peer, found);
+    }
+    return found;
+  }
+
+  /** Returns the message on its way. */
+  send(peer: string, content: string): Pending {
+    this.typedAt.delete(peer);
+    return this.outbox.add(peer, content);
+  }
+
+  /** The person has seen the conversation up to `seq`. */
+  read(peer: string, seq: number): void {
+    if (this.online.value && this.conversation(peer).markRead(seq)) this.link?.read(peer, seq);
+  }
+
+  /** The person is writing to `peer`. */
+  typing(peer: string): void {
+    const now = Date.now();
+    if (now - (this.typedAt.get(peer) ?? 0) < TYPING_REPEAT_MS) return;
+    this.typedAt.set(peer, now);
+    this.link?.typing(peer);
+  }
+
+  /** Load the next older page of the conversation, if there is one and none is being loaded. */
+  async loadOlder(peer: string): Promise<void> {
+    const conversation = this.conversation(peer);
+    const link = this.link;
+    if (link === null || !this.online.value || (conversation.older !== "ask" && conversation.older !== "failed")) return;
+    conversation.older = "loading";
+    const before = conversation.messages[0]?.seq ?? null;
+    try {
+      const page = await link.history(peer, before, PAGE);
+      // While waiting, a reload may have replaced the messages: a page that no longer fits is not joined.
+      if (conversation.older === "loading" && (conversation.messages[0]?.seq ?? null) === before) {
+        conversation.addPage(page);
+        this.settle(page.messages);
+      }
+    } catch (error) {
+      if (conversation.older === "loading") conversation.older = "failed";
+      report(error);
+    }
+  }
+
+  /** Find people by the beginning of their name, beyond those already known. Returns whom it found. */
+  async search(query: string): Promise<string[]> {
+    if (this.link === null || !this.online.value) return [];
+    try {
+      const page = await this.link.users(query, null, PEOPLE_PAGE);
+      page.users.forEach((entry) => this.meet(entry));
+      return page.users.map((entry) => entry.userID);
+    } catch (error) {
+      report(error);
+      return [];
+    }
+  }
+
+  /** Load the next page of everybody: the roster sent at connect is capped. */
+  async loadPeople(): Promise<void> {
+    const link = this.link;
+    if (link === null || !this.online.value || this.rosterAfter === null) return;
+    const after = this.rosterAfter ?? null;
+    this.rosterAfter = null; // One page at a time.
+    try {
+      const page = await link.users("", after, PEOPLE_PAGE);
+      page.users.forEach((entry) => this.meet(entry));
+      this.rosterAfter = page.after;
+    } catch (error) {
+      this.rosterAfter = after;
+      report(error);
+    }
+  }
+
+  private connect(session: Session): void {
+    this.leave();
+    this.session = session;
+    this.refusal.value = null;
+    this.phase.value = "connecting";
+    const link = new Link(this.ports.url, () => handshakeAuth(this.session ?? session), {
+      connect: (recovered) => {
+        if (recovered) this.caughtUp();
+      },
+      disconnect: () => {
+        this.online.value = false;
+        this.outbox.setConnected(false);
+      },
+      refused: (message) => this.refused(message),
+      session: (sessionID, userID) => this.opened(sessionID, userID),
+      users: (entries) => this.reset(entries),
+      userConnected: (entry) => this.meet(entry),
+      userDisconnected: (userID) => this.people.disconnected(userID),
+      message: (message) => this.received(message),
+      read: ({ from, to, seq }) => {
+        if (from === this.me.value?.userID) this.conversations.get(to)?.markRead(seq);
+        else this.peerRead(from, seq);
+      },
+      typing: (userID) => this.people.startedTyping(userID),
+    });
+    this.link = link;
+    link.open();
+  }
+
+  private leave(): void {
+    this.link?.close();
+    this.link = null;
+    this.session = null;
+    this.phase.value = "signed-out";
+    this.online.value = false;
+    this.me.value = null;
+    this.outbox.close();
+    this.people.clear();
+    this.conversations.clear();
+    this.rosterAfter = undefined;
+  }
+
+  private refused(message: string): void {
+    const username = this.session?.username ?? "";
+    const resumed = this.session?.sessionID !== null;
+    this.leave();
+    forgetSession(this.ports.keep);
+    this.lastUsername = username;
+    this.refusal.value = resumed && message === "invalid username" ? "Your session has ended. Please sign in again." : message;
+  }
+
+  private opened(sessionID: string, userID: string): void {
+    if (this.session === null) return;
+    if (this.me.value !== null && this.me.value.userID !== userID) this.conversations.clear();
+    this.session = { ...this.session, sessionID };
+    this.me.value = { userID, username: this.session.username };
+  }
+
+  private reset(entries: UserEntry[]): void {
+    const me = this.me.value;
+    if (me === null || this.session === null) throw new ContractError("users came before session");
+    const username = entries.find((entry) => entry.userID === me.userID)?.username ?? me.username;
+    if (username !== me.username) this.me.value = { ...me, username };
+    this.session = { ...this.session, username };
+    saveSession(this.ports.keep, this.session);
+    this.people.reset(entries);
+    for (const entry of entries) {
+      if (entry.seq > 0 || this.conversations.has(entry.userID)) this.conversation(entry.userID).reset(entry);
+    }
+    this.rosterAfter = undefined;
+    if (this.phase.value !== "ready") this.outbox.open({ userID: me.userID, username });
+    entries.forEach((entry) => this.settle(entry.messages));
+    this.phase.value = "ready";
+    this.caughtUp();
+  }
+
+  private caughtUp(): void {
+    this.online.value = true;
+    this.outbox.setConnected(true);
+  }
+
+  /** Take over what a page or an event says about a person. */
+  private meet(entry: UserEntry): void {
+    this.people.set(entry);
+    const known = this.conversations.get(entry.userID);
+    // A known conversation is kept up to date by events; a page may be older than those.
+    if (entry.seq > 0 && (known === undefined || known.seq === 0)) this.conversation(entry.userID).reset(entry);
+  }
+
+  private received(message: Message): void {
+    const me = this.me.value?.userID;
+    const peer = message.from === me ? message.to : message.from;
+    const conversation = this.conversation(peer);
+    const fresh = conversation.add(message);
+    this.outbox.settle(message.id);
+    this.fill(conversation);
+    if (message.from === me || !fresh) return;
+    this.people.stoppedTyping(peer);
+    this.ports.arrived(message, this.people.all.get(peer));
+  }
+
+  private peerRead(peer: string, seq: number): void {
+    const conversation = this.conversations.get(peer);
+    if (conversation !== undefined) conversation.peerRead = Math.max(conversation.peerRead, seq);
+  }
+
+  private stored({ id, to, content, owner }: Pending, seq: number, at: number): void {
+    const conversation = this.conversation(to);
+    conversation.add({ id, seq, at, from: owner.userID, to, content });
+    this.fill(conversation);
+  }
+
+  private settle(messages: readonly Message[]): void {
+    for (const message of messages) if (message.from === this.me.value?.userID) this.outbox.settle(message.id);
+  }
+
+  /** Load what a hole lacks, unless it is the place of a message that is being acknowledged. */
+  private fill(conversation: Conversation): void {
+    const { peer } = conversation;
+    if (this.filling.has(peer) || this.outbox.isBusy(peer) || conversation.hole() === null) return;
+    this.filling.add(peer);
+    void this.fillHole(conversation).finally(() => this.filling.delete(peer));
+  }
+
+  private async fillHole(conversation: Conversation): Promise<void> {
+    for (let hole = conversation.hole(); hole !== null && this.link !== null; hole = conversation.hole()) {
+      try {
+        const page = await this.link.history(conversation.peer, hole, PAGE);
+        if (conversation.merge(page.messages) === 0) conversation.dropBefore(hole);
+      } catch (error) {
+        report(error);
+        return; // The next message, or the next connection, brings another try.
+      }
+    }
+  }
+}
+
+/** Refusals and broken connections are shown where they matter; anything else is a fault for the console. */
+function report(error: unknown): void {
+  if (error instanceof RequestError) console.warn(`request refused: ${error.failure.code}`);
+  else if (error instanceof ContractError) console.error(error);
+}

@@ -1,0 +1,6 @@
+import { createApp } from "vue";
+
+import StatusView from "./status/StatusView.vue";
+import "./styles/base.css";
+
+createApp(StatusView).mount("#app");
