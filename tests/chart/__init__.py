@@ -1,0 +1,1 @@
+"""The Helm chart, rendered and checked without a cluster."""
