@@ -13,7 +13,16 @@ import type { Keep } from "./keep";
 import { Link } from "./link";
 import { Outbox, type Owner, type Pending } from "./outbox";
 import { People, type Person } from "./people";
-import { forgetSession, handshakeAuth, isSessionKey, loadSession, parseSessionKept, saveSession, type Session } from "./session";
+import {
+  forgetSession,
+  handshakeAuth,
+  loadSession,
+  type Refusal,
+  refusalOf,
+  saveSession,
+  type Session,
+  sessionChange,
+} from "./session";
 
 /**
  * signed-out: asks for a name. connecting: a session is being opened. ready: people and messages are there
@@ -42,7 +51,7 @@ export class Client {
   readonly phase = shallowRef<Phase>("signed-out");
   readonly online = shallowRef(false);
   /** Why the last sign-in, or the session, was refused. */
-  readonly refusal = shallowRef<string | null>(null);
+  readonly refusal = shallowRef<Refusal | null>(null);
   /** The name to offer at the next sign-in, after a session has ended. */
   lastUsername = "";
   readonly me = shallowRef<Owner | null>(null);
@@ -70,12 +79,14 @@ export class Client {
   /** Resume the session this browser has kept, if there is one. */
   start(): void {
     const session = loadSession(this.ports.keep);
-    if (session !== null) this.connect(session);
+    if (session?.expired) this.refusal.value = refusalOf("token expired", true);
+    else if (session !== null) this.connect(session);
   }
 
+  /** Sign in as somebody; a new token resumes the session that waits for one. */
   signIn(how: { username: string } | { token: string }): void {
-    const blank = { username: "", sessionID: null, token: null };
-    this.connect({ ...blank, ...how });
+    const waiting = "token" in how ? loadSession(this.ports.keep) : null;
+    this.connect({ username: "", sessionID: null, token: null, ...waiting, ...how, expired: false });
   }
 
   /** Leave, and forget everything this browser has kept: the session, drafts, messages not sent. */
@@ -93,13 +104,12 @@ export class Client {
   /** Another tab has changed what is kept under `key`. */
   changedElsewhere(key: string, value: unknown): void {
     this.outbox.changedElsewhere(key, value);
-    if (!isSessionKey(key)) return;
-    const session = parseSessionKept(value);
-    if (session === null) {
-      this.leave();
-    } else if (session.sessionID !== null && session.sessionID !== this.session?.sessionID) {
-      this.connect(session);
-    }
+    const change = sessionChange(key, value);
+    if (change === null) return;
+    if (change.session === null) this.leave();
+    else if (change.session.expired) return; // This tab's connection is good for as long as it lasts.
+    else if (change.session.sessionID !== this.session?.sessionID) this.connect(change.session);
+    else this.session = change.session;
   }
 
   /** The conversation with `peer`, made when it does not exist yet. */
@@ -223,12 +233,16 @@ export class Client {
   }
 
   private refused(message: string): void {
-    const username = this.session?.username ?? "";
-    const resumed = this.session?.sessionID !== null;
+    const session = this.session;
     this.leave();
-    forgetSession(this.ports.keep);
-    this.lastUsername = username;
-    this.refusal.value = resumed && message === "invalid username" ? "Your session has ended. Please sign in again." : message;
+    const refusal = refusalOf(message, session?.sessionID != null);
+    this.refusal.value = refusal;
+    this.lastUsername = session?.username ?? "";
+    if (refusal.wantsToken && session?.sessionID != null) {
+      saveSession(this.ports.keep, { ...session, token: null, expired: true });
+    } else {
+      forgetSession(this.ports.keep);
+    }
   }
 
   private opened(sessionID: string, userID: string): void {

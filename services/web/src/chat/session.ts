@@ -8,12 +8,14 @@ export interface Session {
   readonly username: string;
   readonly sessionID: string | null;
   readonly token: string | null;
+  /** The token was refused; the session goes on once the person has a new one. */
+  readonly expired: boolean;
 }
 
 const KEY = "session";
 
 export function loadSession(keep: Keep): Session | null {
-  return parseSessionKept(keep.get(KEY));
+  return parseKept(keep.get(KEY));
 }
 
 export function saveSession(keep: Keep, session: Session): void {
@@ -24,21 +26,16 @@ export function forgetSession(keep: Keep): void {
   keep.remove(KEY);
 }
 
-export function isSessionKey(key: string): boolean {
-  return key === KEY;
+/** Whether a change of what is kept is one of the session, and which session it is now. */
+export function sessionChange(key: string, value: unknown): { session: Session | null } | null {
+  return key === KEY ? { session: parseKept(value) } : null;
 }
 
-/** Read what a tab has kept; null for anything that is not a session. */
-export function parseSessionKept(value: unknown): Session | null {
+function parseKept(value: unknown): Session | null {
   if (typeof value !== "object" || value === null) return null;
-  const { username, sessionID, token } = value as Partial<Session>;
-  if (typeof username !== "string") return null;
-  const session = {
-    username,
-    sessionID: typeof sessionID === "string" ? sessionID : null,
-    token: typeof token === "string" ? token : null,
-  };
-  return session.sessionID === null && session.token === null && username === "" ? null : session;
+  const { username, sessionID, token, expired } = value as Partial<Session>;
+  if (typeof username !== "string" || typeof sessionID !== "string") return null;
+  return { username, sessionID, token: typeof token === "string" ? token : null, expired: expired === true };
 }
 
 /**
@@ -53,4 +50,26 @@ export function handshakeAuth(session: Session): Record<string, string> {
   else if (session.username !== "") auth["username"] = session.username;
   if (session.token !== null) auth["token"] = session.token;
   return auth;
+}
+
+/** Why a sign-in was refused, for the person, and what the form should ask for. */
+export interface Refusal {
+  readonly text: string;
+  readonly wantsToken: boolean;
+}
+
+/** Put the reason of a CONNECT_ERROR into words; `resumed` tells whether a known session was shown. */
+export function refusalOf(message: string, resumed: boolean): Refusal {
+  switch (message) {
+    case "token expired":
+      return { text: "Your access token has expired. Please sign in again.", wantsToken: true };
+    case "invalid token":
+      return { text: "This server asks for a valid access token.", wantsToken: true };
+    case "invalid username":
+      return resumed
+        ? { text: "Your session has ended. Please sign in again.", wantsToken: false }
+        : { text: "This name cannot be used here. Please choose another.", wantsToken: false };
+    default:
+      return { text: `The server refused: ${message}`, wantsToken: false };
+  }
 }
