@@ -243,18 +243,23 @@ class Detach(Struct, kw_only=True):
 
 
 class LostSocket(Struct, kw_only=True):
-    """A socket that is gone: its recovery window starts now."""
+    """A socket that is gone: its recovery window starts now.
+
+    With ``socket`` given nothing happens when another socket of the gateway has taken the pid over.
+    """
 
     pid: Identifier
+    socket: str = ""
 
 
 class PresenceRequest(Struct, kw_only=True):
-    """``POST /v1/presence``: users who left the gateway, sockets lost, sessions still in use."""
+    """``POST /v1/presence``: users who left the gateway, sockets lost, sessions and pids still in use."""
 
     gateway: Identifier
     detaches: list[Detach] = []
     lost: list[LostSocket] = []
     touches: list[Identifier] = []
+    pids: list[Identifier] = []
 
 
 class Done(Struct, kw_only=True):

@@ -1,0 +1,66 @@
+-- Functions that every script begins with. The loader puts before them
+--   local INCARNATION = '...'
+-- the name of this server's present life: a script that carries it cannot run in another life, because
+-- Redis forgets its scripts when it ends.
+--
+-- Numbers: Lua writes integers up to 14 digits exactly when it joins strings; all of ours are shorter.
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The number of the newest entry of a stream whose ids are 0-n; 0 when it is empty.
+local function newest(stream)
+  local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+  return entry and tonumber(string.sub(entry[1], 3)) or 0
+end
+
+-- Read the numbering kept in a hash (e: epoch, p: the epoch before, b: the number at the change, i: the
+-- incarnation), and start a new epoch when Redis has begun another life since.
+local function numbering(hash, stream, fresh)
+  local row = redis.call('HMGET', hash, 'e', 'p', 'b', 'i')
+  if row[1] and row[4] == INCARNATION then
+    return row[1], row[2], tonumber(row[3])
+  end
+  local base = row[1] and newest(stream) or 0
+  local before = row[1] or ''
+  redis.call('HSET', hash, 'e', fresh, 'p', before, 'b', base, 'i', INCARNATION)
+  return fresh, before, base
+end
+
+-- Whether a place (epoch, number) is one of a numbering whose newest number is given.
+local function known(place_epoch, place, epoch, before, base, last)
+  if place_epoch == epoch then
+    return place <= last
+  end
+  return place_epoch == before and before ~= '' and place <= base
+end
+
+-- Trim a stream to its limit, but nothing that is younger than `age_ms`, unless ten times the limit is
+-- reached. `age_of` finds the time in an entry. Called at every 64th entry, so that it costs next to nothing.
+local function trim(stream, last, limit, now, age_ms, time_of)
+  if redis.call('XLEN', stream) <= limit then
+    return
+  end
+  local oldest_kept = last - limit + 1
+  local entry = redis.call('XRANGE', stream, '0-' .. oldest_kept, '+', 'COUNT', 1)[1]
+  if entry and now - time_of(entry[2]) < age_ms then
+    oldest_kept = last - 10 * limit + 1
+  end
+  if oldest_kept > 1 then
+    redis.call('XTRIM', stream, 'MINID', '~', '0-' .. oldest_kept)
+  end
+end
+
+-- The gateways registered in a presence hash (gateway -> version; a tombstone's value begins with '-').
+local function gateways_of(presence)
+  local found = {}
+  local row = redis.call('HGETALL', presence)
+  for i = 1, #row, 2 do
+    if string.byte(row[i + 1]) ~= 45 then
+      found[#found + 1] = row[i]
+    end
+  end
+  return found
+end

@@ -1,0 +1,1 @@
+"""The store over Redis: one server, Sentinel or Cluster."""

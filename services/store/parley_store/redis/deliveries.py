@@ -1,0 +1,40 @@
+"""What a batch sends to gateways: collected per gateway, one stream entry each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from parley_shared import api
+from parley_store.redis.base import Base
+
+Place = tuple[str, str, int]
+"""A user, the epoch of the user's inbox, and the event's number there."""
+
+
+class Deliveries:
+    """Collects the items for each gateway's stream, in the order they were added."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, list[api.StreamItem]] = {}
+
+    def add(self, gateway: str, item: api.StreamItem) -> None:
+        """Add an item for one gateway."""
+        self._items.setdefault(gateway, []).append(item)
+
+    async def publish(self, base: Base) -> None:
+        """Append to all streams.
+
+        Raises:
+            ParleyError: Some stream could not be written.
+        """
+        if self._items:
+            await base.publish(self._items)
+
+
+def by_gateway(places: Iterable[tuple[Place, Iterable[bytes]]]) -> dict[str, list[Place]]:
+    """Turn places with their users' gateways into gateways with their places."""
+    found: dict[str, list[Place]] = {}
+    for place, gateways in places:
+        for gateway in gateways:
+            found.setdefault(gateway.decode(), []).append(place)
+    return found

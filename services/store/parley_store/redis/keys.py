@@ -1,0 +1,103 @@
+"""The names of all keys, and which slot of a Redis Cluster each belongs to.
+
+What goes into one script shares a tag (the part in braces), so that it lies in one slot.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from parley_shared.api import ROSTER_LOG
+
+GATEWAYS: Final = "gateways"
+"""The tag of what concerns all gateways."""
+ROSTER: Final = "roster"
+"""The tag of what concerns the presence of all users."""
+
+LEASES: Final = "{gateways}:leases"
+INFO: Final = "{gateways}:info"
+REAPING: Final = "{gateways}:reaping"
+
+LOG: Final = ROSTER_LOG
+STATE: Final = "{roster}:state"
+RANK: Final = "{roster}:rank"
+NAMES: Final = "{roster}:names"
+META: Final = "{roster}:meta"
+DUE: Final = "{roster}:due"
+
+
+def session(session_id: str) -> str:
+    """Name a session."""
+    return f"session:{{{session_id}}}"
+
+
+def recover(pid: str) -> str:
+    """Name what is known of a recovery id."""
+    return f"recover:{{{pid}}}"
+
+
+def user(user_id: str) -> str:
+    """Name a user's own hash: name, numbering of the inbox, whether online."""
+    return f"user:{{{user_id}}}"
+
+
+def presence(user_id: str) -> str:
+    """Name the gateways that hold a user."""
+    return f"presence:{{{user_id}}}"
+
+
+def inbox(user_id: str) -> str:
+    """Name a user's numbered events."""
+    return f"inbox:{{{user_id}}}"
+
+
+def last(user_id: str) -> str:
+    """Name the last seq of each conversation that is in the inbox."""
+    return f"last:{{{user_id}}}"
+
+
+def read(user_id: str) -> str:
+    """Name a user's read marks, own and (under ``<peer``) those of others."""
+    return f"read:{{{user_id}}}"
+
+
+def contacts(user_id: str) -> str:
+    """Name those a user has conversations with, by the time of the last message."""
+    return f"contacts:{{{user_id}}}"
+
+
+def of_user(user_id: str) -> tuple[str, ...]:
+    """Name every key of a user; they live and expire together."""
+    return (
+        user(user_id),
+        presence(user_id),
+        inbox(user_id),
+        last(user_id),
+        read(user_id),
+        contacts(user_id),
+    )
+
+
+def messages(conversation: str) -> str:
+    """Name the messages of a conversation."""
+    return f"messages:{{{conversation}}}"
+
+
+def of_conversation(conversation: str) -> tuple[str, str, str, str]:
+    """Name every key of a conversation: messages, numbering, and the two generations of ids."""
+    return (
+        f"messages:{{{conversation}}}",
+        f"conversation:{{{conversation}}}",
+        f"ids:{{{conversation}}}:0",
+        f"ids:{{{conversation}}}:1",
+    )
+
+
+def sockets(gateway: str) -> str:
+    """Name the users with a socket on a gateway."""
+    return f"sockets:{{{gateway}}}"
+
+
+def pids(gateway: str) -> str:
+    """Name the recovery ids of the sockets on a gateway."""
+    return f"pids:{{{gateway}}}"

@@ -1,0 +1,52 @@
+"""Read marks: kept on both sides of a conversation, and an event of both inboxes when they move."""
+
+from __future__ import annotations
+
+from parley_shared import api
+from parley_store.redis import keys, scripts
+from parley_store.redis.base import Base, fresh
+from parley_store.redis.deliveries import Deliveries, Place, by_gateway
+
+
+class Marks:
+    """Moves read marks forward."""
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+
+    async def read(self, request: api.ReadRequest) -> api.Done:
+        """Move marks; what has not moved on one side does nothing there, so a repeat completes the other."""
+        sides = [
+            (mark, user, user == mark.reader)
+            for mark in request.marks
+            for user in dict.fromkeys((mark.reader, mark.peer))
+        ]
+        answers = await self._base.topology.call(
+            scripts.READ,
+            [
+                (
+                    user,
+                    (
+                        keys.user(user),
+                        keys.inbox(user),
+                        keys.last(user),
+                        keys.presence(user),
+                        keys.read(user),
+                    ),
+                    (mark.reader, mark.peer, mark.seq, "1" if is_reader else "0"),
+                )
+                for mark, user, is_reader in sides
+            ],
+            (fresh(), self._base.config.inbox_limit, self._base.trim_age_ms),
+        )
+        places: dict[tuple[str, str, int], list[tuple[Place, list[bytes]]]] = {}
+        for (mark, user, _), (moved, seq, counter, epoch, gateways) in zip(sides, answers, strict=True):
+            if moved == 1:
+                place = (user, epoch.decode(), counter)
+                places.setdefault((mark.reader, mark.peer, seq), []).append((place, gateways))
+        deliveries = Deliveries()
+        for (reader, peer, seq), found in places.items():
+            for gateway, to in by_gateway(found).items():
+                deliveries.add(gateway, api.ReadDelivery(reader, peer, seq, to))
+        await deliveries.publish(self._base)
+        return api.Done()

@@ -1,0 +1,194 @@
+"""One Redis server that takes writes: its connections, its scripts, and which life it is in."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError, ResponseError
+
+from parley_shared.errors import UNAVAILABLE, ParleyError
+from parley_shared.tasks import TaskGroup
+from parley_store.redis.channel import Channel, Command
+from parley_store.redis.faults import is_unknown_script, translate
+from parley_store.redis.scripts import SCRIPTS, Script
+
+logger = logging.getLogger(__name__)
+
+_CHANNELS: Final = 4
+"""Connections for commands: enough that a large exchange does not hold up all others."""
+
+
+class Node:
+    """One server.
+
+    Its *incarnation* is another whenever it may have lost its last writes: after a restart (its run id), and
+    after having been somebody's replica (its replication id).
+
+    Args:
+        name: ``host:port`` or the service's name.
+        make: Makes an unconnected connection.
+        timeout_seconds: For one exchange.
+        tasks: Owns the connections' tasks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], AbstractConnection],
+        timeout_seconds: float,
+        tasks: TaskGroup,
+    ) -> None:
+        self.name = name
+        self.incarnation = ""
+        self._make = make
+        self._timeout_seconds = timeout_seconds
+        self._channels = [Channel(make, timeout_seconds, tasks) for _ in range(_CHANNELS)]
+        self._hashes: dict[str, str] = {}
+        self._refreshing = asyncio.Lock()
+        self._waiting = Channel(make, timeout_seconds, tasks)
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands in one piece; a `Script` in the place of its hash is resolved here.
+
+        Returns:
+            One answer each; an error of Redis is an exception among them.
+
+        Raises:
+            ParleyError: ``unavailable``, ``busy``.
+        """
+        if not self.incarnation:
+            await self.refresh()
+        answers = await self._submit(self._resolved(commands))
+        unknown = [index for index, answer in enumerate(answers) if is_unknown_script(answer)]
+        if unknown:
+            # Another life, or somebody flushed the scripts: nothing of these commands was done.
+            await self.refresh()
+            again = await self._submit(self._resolved([commands[index] for index in unknown]))
+            for index, answer in zip(unknown, again, strict=True):
+                answers[index] = answer
+        return answers
+
+    async def confirm(self, script: Script, key: str, incarnation: str, wait: Command) -> Any:
+        """Run a script only if the server is still in the life given, and then a command that waits.
+
+        Both go over one connection: WAIT and WAITAOF are about what this connection has written.
+
+        Returns:
+            The second command's answer.
+
+        Raises:
+            ParleyError: ``unavailable``, also when the life is another: what was written in it may be lost.
+        """
+        if incarnation != self.incarnation:
+            raise ParleyError(UNAVAILABLE, "Redis was started anew meanwhile")
+        run = ("EVALSHA", self._hashes[script.name], 1, key)
+        written, confirmed = await self._waiting.submit([run, wait])
+        for answer in (written, confirmed):
+            if is_unknown_script(answer):
+                raise ParleyError(UNAVAILABLE, "Redis was started anew meanwhile")
+            if isinstance(answer, ResponseError):
+                raise translate(answer)
+        return confirmed
+
+    async def refresh(self) -> None:
+        """Look which life the server is in, and load the scripts for it if it is a new one.
+
+        Raises:
+            ParleyError: ``unavailable``: it does not answer, or is a replica.
+        """
+        async with self._refreshing:
+            connection = self._make()
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    await connection.connect()  # type: ignore[no-untyped-call]
+                    await self._refresh_over(connection)
+            except (RedisError, OSError, TimeoutError) as error:
+                raise ParleyError(UNAVAILABLE, f"Redis does not answer ({type(error).__name__})") from error
+            finally:
+                await connection.disconnect(nowait=True)
+
+    async def look(self) -> None:
+        """Refresh if the server is in another life than known.
+
+        Raises:
+            ParleyError: ``unavailable``: it does not answer, or is a replica.
+        """
+        if not self.incarnation:
+            await self.refresh()
+            return
+        answers = await self._channels[0].submit([("INFO", "server"), ("INFO", "replication")])
+        if _incarnation(answers) != self.incarnation:
+            await self.refresh()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for channel in (*self._channels, self._waiting):
+            await channel.close()
+
+    async def _refresh_over(self, connection: AbstractConnection) -> None:
+        info = [("INFO", "server"), ("INFO", "replication")]
+        before = _incarnation(await _talk(connection, info))
+        loads = [("SCRIPT", "LOAD", script.text(before)) for script in SCRIPTS]
+        *hashes, server, replication = await _talk(connection, [*loads, *info])
+        for answer in hashes:
+            if isinstance(answer, ResponseError):
+                raise translate(answer)
+        if _incarnation([server, replication]) != before:
+            # It ended in between, and the scripts may be in a server whose name they do not carry. They are
+            # of no use to anybody: this name is never used again.
+            raise ParleyError(UNAVAILABLE, "Redis was started anew meanwhile")
+        self._hashes = {script.name: hash_.decode() for script, hash_ in zip(SCRIPTS, hashes, strict=True)}
+        if self.incarnation != before:
+            logger.info("Redis is in another life", extra={"node": self.name, "incarnation": before})
+        self.incarnation = before
+
+    def _resolved(self, commands: Sequence[Command]) -> list[Command]:
+        hashes = self._hashes
+        return [
+            (command[0], hashes[command[1].name], *command[2:])
+            if len(command) > 1 and isinstance(command[1], Script)
+            else command
+            for command in commands
+        ]
+
+    def _submit(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+        return min(self._channels, key=_load).submit(commands)
+
+
+def _load(channel: Channel) -> int:
+    return channel.load
+
+
+async def _talk(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    answers: list[Any] = []
+    for _ in commands:
+        try:
+            answers.append(await connection.read_response(timeout=math.inf))
+        except ResponseError as error:
+            answers.append(error)
+    return answers
+
+
+def _incarnation(info: Sequence[Any]) -> str:
+    """Name the life that INFO's sections ``server`` and ``replication`` tell of.
+
+    Raises:
+        ParleyError: ``unavailable``: the server is a replica.
+    """
+    for answer in info:
+        if isinstance(answer, ResponseError):
+            raise translate(answer)
+    text = b"\r\n".join(info).decode()
+    fields = dict(re.findall(r"^([a-z_0-9]+):(.*?)\r?$", text, re.MULTILINE))
+    if fields.get("role") != "master":
+        raise ParleyError(UNAVAILABLE, "this Redis is a replica")
+    life = f"{fields.get('run_id')}:{fields.get('master_replid')}"
+    return hashlib.blake2b(life.encode(), digest_size=6).hexdigest()

@@ -1,0 +1,44 @@
+"""Who is known: asked of Redis once a minute for each recipient."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from parley_store.redis import keys
+from parley_store.redis.base import Base, is_identifier
+
+_SECONDS: Final = 60.0
+_LIMIT: Final = 50_000
+"""Users remembered: a few MB."""
+
+
+class Recipients:
+    """Remembers for a minute which users exist. That one does not is never remembered."""
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        self._known: dict[str, float] = {}
+
+    async def unknown(self, users: Iterable[str]) -> set[str]:
+        """Find those who do not exist."""
+        now = time.monotonic()
+        asked = [user for user in set(users) if self._known.get(user, 0.0) < now]
+        if not asked:
+            return set()
+        possible = [user for user in asked if is_identifier(user)]
+        work = [(user, ("EXISTS", keys.user(user))) for user in possible]
+        answers = await self._base.topology.run(work, "recipients")
+        there = {user for user, answer in zip(possible, answers, strict=True) if answer}
+        if len(self._known) + len(there) > _LIMIT:
+            self._known = {user: until for user, until in self._known.items() if until > now}
+            if len(self._known) + len(there) > _LIMIT:
+                self._known.clear()
+        for user in there:
+            self._known[user] = now + _SECONDS
+        return set(asked) - there
+
+    def forget(self, user: str) -> None:
+        """Note that a user has turned out to be gone."""
+        self._known.pop(user, None)

@@ -1,0 +1,225 @@
+"""Taking over a lost socket: everything it missed, or nothing.
+
+First all is looked up without changing anything: only then it is known that the socket can be recovered. Then
+the gateway is registered, and what has come in between is added. So a failed attempt leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from parley_shared import api
+from parley_shared.errors import UNAVAILABLE, ParleyError
+from parley_store.redis import keys, scripts
+from parley_store.redis.base import Base, is_identifier
+from parley_store.redis.inbox import Entry, Inboxes
+from parley_store.redis.registry import Registration, Registry, Standing
+from parley_store.redis.roster import Head
+from parley_store.redis.roster_log import RosterLog
+from parley_store.redis.sessions import failure
+
+_ENTRIES: Final = 2000
+"""Events of one recovery. More than this is quicker loaded anew."""
+_REASONS: Final = {1: "session", 2: "epoch", 3: "ahead", 4: "trimmed"}
+"""What the outcomes of events.lua mean here."""
+
+
+class _NotRecoverableError(Exception):
+    """The socket must start afresh; carries the reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One socket's way through the steps; ``reason`` ends it."""
+
+    recover: api.Recover
+    session: str = ""
+    user: str = ""
+    username: str = ""
+    epoch: str = ""
+    counter: int = 0
+    reason: str = ""
+    events: list[api.InboxEvent] = field(default_factory=list)
+
+
+class Recovery:
+    """Recovers sockets."""
+
+    def __init__(self, base: Base, registry: Registry, inboxes: Inboxes, log: RosterLog) -> None:
+        self._base = base
+        self._registry = registry
+        self._inboxes = inboxes
+        self._log = log
+
+    async def recover(self, request: api.RecoverRequest) -> api.RecoverResponse:
+        """Take over lost sockets."""
+        attempts = [_Attempt(recover) for recover in request.recovers]
+        await self._find(attempts)
+        head = await self._log.advance()
+        await self._look_back(attempts, head)
+        results = await self._take_over(request.gateway, attempts)
+        for result in results:
+            if result.failure is None:
+                self._base.metrics.recoveries.labels(result.reason or "recovered").inc()
+        return api.RecoverResponse(results=results)
+
+    async def _find(self, attempts: Sequence[_Attempt]) -> None:
+        """Find what the pids stand for, and whether their sessions are still there."""
+        run, call = self._base.topology.run, self._base.topology.call
+        for attempt in attempts:
+            if not is_identifier(attempt.recover.pid):
+                attempt.reason = "unknown_pid"
+        asked = _open(attempts)
+        work = [(a.recover.pid, ("HMGET", keys.recover(a.recover.pid), "session", "user")) for a in asked]
+        for attempt, (session, user) in zip(asked, await run(work, "recover"), strict=True):
+            if session is None or user is None:
+                attempt.reason = "unknown_pid"
+            else:
+                attempt.session, attempt.user = session.decode(), user.decode()
+        asked = _open(attempts)
+        items = [(a.session, (keys.session(a.session),), (a.recover.subject or "", "", "")) for a in asked]
+        sessions = await call(scripts.SESSION, items, (self._base.session_ttl_ms,))
+        for attempt, (there, *_) in zip(asked, sessions, strict=True):
+            if not there:
+                attempt.reason = "session"
+
+    async def _look_back(self, attempts: Sequence[_Attempt], head: Head) -> None:
+        """Look up what each socket has missed."""
+        for attempt in _open(attempts):
+            position = attempt.recover.position
+            # Who is visible depends on the contacts; here it is only asked whether the log reaches back.
+            reaches = self._log.changes(position.roster, ()) is not None
+            if not head.knows(position.roster_epoch, position.roster) or not reaches:
+                attempt.reason = "roster"
+        asked = _open(attempts)
+        places = [(a.user, a.recover.position.epoch, a.recover.position.counter) for a in asked]
+        for attempt, reading in zip(asked, await self._inboxes.after(places, _ENTRIES + 1), strict=True):
+            if reading.outcome:
+                attempt.reason = _REASONS[reading.outcome]
+            elif len(reading.entries) > _ENTRIES:
+                attempt.reason = "too_much"
+            else:
+                attempt.epoch, attempt.counter = reading.epoch, reading.counter
+                try:
+                    await self._add(attempt, reading.entries)
+                except _NotRecoverableError as error:
+                    attempt.reason = error.reason
+
+    async def _add(self, attempt: _Attempt, entries: Sequence[Entry]) -> None:
+        """Look up events and add them, if they are still there and not too many bytes."""
+        missed = [entry for entry in entries if not entry.pid or entry.pid != attempt.recover.pid]
+        latest = {entry.peer: entry.counter for entry in missed if entry.kind == "r"}
+        missed = [entry for entry in missed if entry.kind != "r" or latest[entry.peer] == entry.counter]
+        events = await self._inboxes.events(attempt.user, missed)
+        if events is None:
+            raise _NotRecoverableError("trimmed")
+        attempt.events += events
+        size = sum(len(bytes(event.message)) for event in attempt.events if event.message is not None)
+        if size > self._base.config.recovery_bytes:
+            raise _NotRecoverableError("too_much")
+
+    async def _take_over(self, gateway: str, attempts: Sequence[_Attempt]) -> list[api.RecoverResult]:
+        """Register the gateway with those that can be recovered, and complete their answers."""
+        good = _open(attempts)
+        try:
+            if good:
+                await self._registry.enrol(
+                    gateway,
+                    [(attempt.user, attempt.recover.version) for attempt in good],
+                    [attempt.recover.pid for attempt in good],
+                )
+        except ParleyError as error:
+            if error.code.retryable:
+                raise
+            return [
+                api.RecoverResult(reason=a.reason) if a.reason else api.RecoverResult(failure=failure(error))
+                for a in attempts
+            ]
+        held = await self._base.topology.call(
+            scripts.HOLD,
+            [
+                (a.recover.pid, (keys.recover(a.recover.pid),), ("", "", a.recover.version, a.recover.socket))
+                for a in good
+            ],
+            (gateway, self._base.session_ttl_ms),
+        )
+        before: dict[int, tuple[str, str]] = {}
+        for attempt, (is_held, old_gateway, old_socket) in zip(good, held, strict=True):
+            before[id(attempt)] = (old_gateway.decode(), old_socket.decode())
+            if not is_held:
+                attempt.reason = "unknown_pid"
+        good = _open(good)
+        standings = await self._registry.attach(
+            gateway, [Registration(a.user, a.recover.version, "", a.epoch, a.counter) for a in good]
+        )
+        results = {id(a): api.RecoverResult(reason=a.reason) for a in attempts}
+        for attempt, standing in zip(good, standings, strict=True):
+            result = results[id(attempt)]
+            try:
+                result.recovered = await self._complete(attempt, standing, *before[id(attempt)])
+            except ParleyError as error:
+                # The gateway repeats the request, and the next answer is right again.
+                result.failure = failure(error)
+        closing: dict[str, list[api.StreamItem]] = {}
+        for old_gateway, old_socket in before.values():
+            if old_gateway and old_socket:
+                closing.setdefault(old_gateway, []).append(api.CloseSocket(old_socket))
+        await self._base.publish(closing)
+        return [results[id(attempt)] for attempt in attempts]
+
+    async def _complete(
+        self, attempt: _Attempt, standing: Standing | ParleyError, old_gateway: str, old_socket: str
+    ) -> api.Recovered:
+        """Add what has come since the look back, now that the gateway gets whatever follows.
+
+        Raises:
+            ParleyError: ``unavailable``: something has changed fundamentally in between.
+        """
+        if isinstance(standing, ParleyError):
+            raise standing
+        changed = ParleyError(UNAVAILABLE, "the inbox has changed meanwhile")
+        if not standing.known or not standing.good:
+            raise changed
+        if standing.counter > attempt.counter or standing.epoch != attempt.epoch:
+            place = (attempt.user, attempt.epoch, attempt.counter)
+            (reading,) = await self._inboxes.after([place], _ENTRIES)
+            if reading.outcome:
+                raise changed
+            try:
+                await self._add(attempt, reading.entries)
+            except _NotRecoverableError as error:
+                raise changed from error
+            attempt.epoch, attempt.counter = reading.epoch, reading.counter
+        contacts = [peer for peer, _, _ in standing.contacts]
+        return api.Recovered(
+            session=attempt.session,
+            user=attempt.user,
+            username=standing.username,
+            epoch=attempt.epoch,
+            counter=attempt.counter,
+            events=attempt.events,
+            presence=await self._presence(attempt, contacts),
+            names=await self._inboxes.names(attempt.events),
+            contacts=contacts,
+            old_gateway=old_gateway or None,
+            old_socket=old_socket or None,
+        )
+
+    async def _presence(self, attempt: _Attempt, contacts: Sequence[str]) -> list[api.RosterEntry]:
+        """List whose presence has changed, as far as this user may see it."""
+        head = await self._log.advance()
+        everybody = head.total <= self._base.config.roster_limit
+        changes = self._log.changes(attempt.recover.position.roster, None if everybody else contacts)
+        if changes is None:
+            raise ParleyError(UNAVAILABLE, "the presence log has been trimmed meanwhile")
+        return [entry for entry in changes if entry.user != attempt.user]
+
+
+def _open(attempts: Sequence[_Attempt]) -> list[_Attempt]:
+    return [attempt for attempt in attempts if not attempt.reason]

@@ -1,0 +1,80 @@
+"""What a Redis server must be for the settings to be true."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Final
+
+from parley_shared.runtime import StartError
+from parley_store.redis.base import Base
+from parley_store.redis.channel import Command
+from parley_store.redis.node import Node
+
+logger = logging.getLogger(__name__)
+
+_LEAST: Final = (7, 0)
+"""The first version with ids of the form ``0-*`` and PEXPIRETIME."""
+_LEAST_WAITAOF: Final = (7, 2)
+
+Requirement = tuple[Command | None, tuple[int, ...]]
+"""The command that waits for a confirmation, and the counts it must return; None: no wait is needed."""
+
+
+async def check(base: Base) -> Requirement:
+    """Compare every server with the settings.
+
+    Returns:
+        How writes are confirmed.
+
+    Raises:
+        StartError: A server can never do what is asked; the text says what to change.
+        ParleyError: ``unavailable``: a server does not answer now.
+    """
+    requirements = [await _check(base, node) for node in base.topology.nodes()]
+    # With servers of different settings the one that needs a wait decides.
+    return max(requirements, key=lambda requirement: requirement[0] is not None)
+
+
+async def _check(base: Base, node: Node) -> Requirement:
+    config = base.config
+    answers = await node.exchange(
+        [("INFO", "server"), ("INFO", "memory"), ("INFO", "persistence"), ("INFO", "replication")]
+    )
+    text = b"\r\n".join(answer for answer in answers if isinstance(answer, bytes)).decode()
+    info = dict(re.findall(r"^([a-z_0-9]+):(.*?)\r?$", text, re.MULTILINE))
+    version = tuple(int(part) for part in re.findall(r"\d+", info.get("redis_version", "0"))[:2])
+    if version < _LEAST:
+        found = ".".join(map(str, version))
+        raise StartError(f"Redis {found} is too old: 7.0 or later (or Valkey) is needed")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise StartError(f"Redis has maxmemory-policy {policy} and would drop messages: set it to noeviction")
+    has_file = info.get("aof_enabled") == "1"
+    # Redis must have answered before the exchange that carries the wait gives up.
+    timeout_ms = int(config.redis_timeout_seconds * 800)
+    if config.durability == "disk":
+        if not has_file:
+            raise StartError("DURABILITY=disk needs a Redis with appendonly yes")
+        if await _syncs_always(node):
+            return None, ()
+        if version < _LEAST_WAITAOF:
+            raise StartError("DURABILITY=disk needs Redis 7.2 or later, or appendfsync always")
+        if timeout_ms < 1500:
+            raise StartError("DURABILITY=disk with appendfsync everysec needs REDIS_TIMEOUT of 2s or more")
+        return ("WAITAOF", 1, 0, timeout_ms), (1, 0)
+    if config.durability == "replicated":
+        if info.get("connected_slaves") == "0":
+            logger.warning("Redis has no replica at the moment: no message can be confirmed")
+        if has_file and version >= _LEAST_WAITAOF:
+            return ("WAITAOF", 1, 1, timeout_ms), (1, 1)
+        return ("WAIT", 1, timeout_ms), (1,)
+    if not has_file:
+        logger.warning("Redis keeps no append-only file: a restart of it loses messages")
+    return None, ()
+
+
+async def _syncs_always(node: Node) -> bool:
+    """Whether each answer comes after the write is on disk; no when the server does not tell."""
+    (answer,) = await node.exchange([("CONFIG", "GET", "appendfsync")])
+    return isinstance(answer, dict) and answer.get(b"appendfsync") == b"always"
