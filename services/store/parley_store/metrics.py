@@ -52,6 +52,16 @@ class Metrics:
         self.redis_up = Gauge(
             "parley_store_redis_up_ratio", "1 while Redis answers, else 0.", registry=registry
         )
+        self.redis_memory = Gauge(
+            "parley_store_redis_memory_bytes",
+            "Memory that Redis's data takes (its fullest server).",
+            registry=registry,
+        )
+        self.redis_memory_limit = Gauge(
+            "parley_store_redis_memory_limit_bytes",
+            "That server's maxmemory; 0: none is set.",
+            registry=registry,
+        )
         self.leases = Gauge("parley_store_leases", "Gateways that hold a lease.", registry=registry)
         self.reaped = Counter(
             "parley_store_ghosts_reaped", "Users taken off gateways that had died.", registry=registry

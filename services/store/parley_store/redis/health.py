@@ -85,3 +85,7 @@ class Health:
             logger.info("Redis answers")
         self._looked = now
         base.metrics.redis_up.set(1)
+        # In a cluster the fullest server is the one that will refuse writes.
+        fullest = max(base.topology.nodes(), key=lambda node: node.memory_bytes)
+        base.metrics.redis_memory.set(fullest.memory_bytes)
+        base.metrics.redis_memory_limit.set(fullest.memory_limit_bytes)

@@ -36,6 +36,10 @@ class Node:
         make: Makes an unconnected connection.
         timeout_seconds: For one exchange.
         tasks: Owns the connections' tasks.
+
+    Attributes:
+        memory_bytes: What its data took at the last look.
+        memory_limit_bytes: Its maxmemory; 0 without one.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class Node:
     ) -> None:
         self.name = name
         self.incarnation = ""
+        self.memory_bytes = 0
+        self.memory_limit_bytes = 0
         self._make = make
         self._timeout_seconds = timeout_seconds
         self._channels = [Channel(make, timeout_seconds, tasks) for _ in range(_CHANNELS)]
@@ -123,9 +129,14 @@ class Node:
         if not self.incarnation:
             await self.refresh()
             return
-        answers = await self._channels[0].submit([("INFO", "server"), ("INFO", "replication")])
-        if _incarnation(answers) != self.incarnation:
+        *life, memory = await self._channels[0].submit(
+            [("INFO", "server"), ("INFO", "replication"), ("INFO", "memory")]
+        )
+        if _incarnation(life) != self.incarnation:
             await self.refresh()
+        fields = _fields([memory])
+        self.memory_bytes = int(fields.get("used_memory", 0))
+        self.memory_limit_bytes = int(fields.get("maxmemory", 0))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -183,12 +194,21 @@ def _incarnation(info: Sequence[Any]) -> str:
     Raises:
         ParleyError: ``unavailable``: the server is a replica.
     """
-    for answer in info:
-        if isinstance(answer, ResponseError):
-            raise translate(answer)
-    text = b"\r\n".join(info).decode()
-    fields = dict(re.findall(r"^([a-z_0-9]+):(.*?)\r?$", text, re.MULTILINE))
+    fields = _fields(info)
     if fields.get("role") != "master":
         raise ParleyError(UNAVAILABLE, "this Redis is a replica")
     life = f"{fields.get('run_id')}:{fields.get('master_replid')}"
     return hashlib.blake2b(life.encode(), digest_size=6).hexdigest()
+
+
+def _fields(info: Sequence[Any]) -> dict[str, str]:
+    """Read INFO's sections.
+
+    Raises:
+        ParleyError: Redis answered with an error instead.
+    """
+    for answer in info:
+        if isinstance(answer, ResponseError):
+            raise translate(answer)
+    text = b"\r\n".join(info).decode()
+    return dict(re.findall(r"^([a-z_0-9]+):(.*?)\r?$", text, re.MULTILINE))
