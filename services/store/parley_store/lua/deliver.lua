@@ -88,8 +88,9 @@ for item = 1, #KEYS / KEYS_EACH do
     local before_seq = last_of(redis.call('HGET', last, peer), epoch, ARGV[a + 4], tonumber(ARGV[a + 5]))
     if before_seq == nil then
       -- The first message of this numbering: an older read mark says nothing about it.
+      -- All before this one may be missing: two who write to each other for the first time at once.
       redis.call('HDEL', read, peer, '<' .. peer)
-      before_seq = seq - 1
+      before_seq = 0
     end
     before_seq = math.max(before_seq, skip_to)
     if seq <= before_seq then
