@@ -152,11 +152,11 @@ def memory_bytes(processes: Sequence[Process]) -> tuple[int, int]:
 
 
 async def settle(groups: Mapping[str, Sequence[Process]], timeout_seconds: float = 30) -> None:
-    """Wait until the groups have next to nothing left to do: under 4 % of a core in three looks running."""
+    """Wait until the groups have next to nothing left to do: under 4 % of a core for a second."""
     quiet, interval_seconds = 0, 0.25
     deadline = time.monotonic() + timeout_seconds
     before = usage(groups)
-    while quiet < 3 and time.monotonic() < deadline:
+    while quiet < 4 and time.monotonic() < deadline:
         await asyncio.sleep(interval_seconds)
         now = usage(groups)
         quiet = quiet + 1 if now.since(before)["total"] <= 0.04 * interval_seconds + _TICK_SECONDS / 2 else 0
