@@ -13,23 +13,24 @@ class ScheduleError(ValueError):
     """A schedule names a time zone that does not exist; the text is for the object's condition."""
 
 
-def minimum(least: int, schedule: Iterable[ScheduledMinimum], now: dt.datetime) -> int:
+def minimum(least: int, schedule: Iterable[ScheduledMinimum], now: float) -> int:
     """Find the minimum that holds at a moment: the greatest of ``least`` and all active entries.
 
     Args:
         least: The object's own minimum.
         schedule: Its scheduled minimums.
-        now: The moment, with a time zone.
+        now: The moment, in seconds since the Unix epoch.
 
     Raises:
         ScheduleError: An entry's time zone is unknown.
     """
-    return max([least, *(entry.min_replicas for entry in schedule if _active(entry, now))])
+    moment = dt.datetime.fromtimestamp(now, dt.UTC)
+    return max([least, *(entry.min_replicas for entry in schedule if _active(entry, moment))])
 
 
-def _active(entry: ScheduledMinimum, now: dt.datetime) -> bool:
+def _active(entry: ScheduledMinimum, moment: dt.datetime) -> bool:
     try:
-        local = now.astimezone(zoneinfo.ZoneInfo(entry.time_zone))
+        local = moment.astimezone(zoneinfo.ZoneInfo(entry.time_zone))
     except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
         raise ScheduleError(f"the schedule's time zone {entry.time_zone} is unknown") from error
     # The wall clock decides, also on the two days a year on which it jumps; HH:MM compares as text.

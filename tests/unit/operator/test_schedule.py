@@ -15,9 +15,9 @@ WORK = ScheduledMinimum(
 NIGHT = ScheduledMinimum(min_replicas=4, start="22:00", end="02:00", days=("Fri",))
 
 
-def at(text: str) -> dt.datetime:
-    """Read a moment in UTC."""
-    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC)
+def at(text: str) -> float:
+    """Read a moment in UTC, in seconds."""
+    return dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC).timestamp()
 
 
 @pytest.mark.parametrize(
