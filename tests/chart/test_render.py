@@ -194,3 +194,15 @@ def test_notes(values: Values) -> None:
     assert "port-forward" in text
     assert "helm test" in text
     assert "secret@" not in text
+
+
+@pytest.mark.parametrize("version", [helm.oldest_kubernetes(), schemas.newest_kubernetes()])
+def test_resource_definitions(version: str) -> None:
+    """The operator's resource is defined as Kubernetes wants it: no key that it would not know."""
+    found = [
+        error
+        for path in (helm.CHART / "crds").glob("*.yaml")
+        for manifest in yaml.safe_load_all(path.read_text())
+        for error in schemas.errors(manifest, version)
+    ]
+    assert not found
