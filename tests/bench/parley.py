@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SEED_BATCH: Final = 200
 SEED_RENEW_SECONDS: Final = 3
+OFFLINE_SECONDS: Final = 120
 
 # A few simulated users stand for the many of a full server: at saturation each sends more than one person
 # may, and they sign in faster than a crowd would. Nothing else differs from the defaults.
@@ -92,6 +93,7 @@ class Parley(System):
                     await _post(session, "/gateways/lease", beat)
                     renewed = time.monotonic()
             await _post(session, "/gateways/release", {"gateway": gateway})
+            await _nobody_online(session)
 
     def _common(self, internal_port: int) -> dict[str, str]:
         return {
@@ -101,6 +103,20 @@ class Parley(System):
             "SERVICE_TOKENS": self._token,
             "DRAIN_SECONDS": "1",
         }
+
+
+async def _nobody_online(session: aiohttp.ClientSession) -> None:
+    """Wait until the grace of all who left is over; what that costs belongs to no measurement."""
+    deadline = time.monotonic() + OFFLINE_SECONDS
+    while True:
+        async with session.get(f"{PREFIX}/roster") as response:
+            entries = (await response.json())["entries"]
+        # An entry is [user, username, state, version]; those who are online (1) come first.
+        if not entries or entries[0][2] != 1:
+            return
+        if time.monotonic() > deadline:
+            raise ProcessFailedError(f"known users are still online {OFFLINE_SECONDS} s after they left")
+        await asyncio.sleep(0.1)
 
 
 async def _post(session: aiohttp.ClientSession, route: str, body: dict[str, object]) -> None:
