@@ -25,6 +25,7 @@ HEADLINES: Final = {
     "users_kib": "size of `users`, KiB",
     "rss_kib": "memory a connection (RSS), KiB",
     "pss_kib": "memory a connection (PSS), KiB",
+    "rss_from_empty_kib": "memory a connection since the start (RSS), KiB",
     "seconds": "time to ready, s",
     "rss_mib": "memory (RSS), MiB",
 }
