@@ -35,6 +35,8 @@ ROSTER_PAUSE_SECONDS: Final = 0.05
 PROBE_SECONDS: Final = 5.0
 """A probe that the store has written must be back within this time."""
 RETRY_SECONDS: Final = 0.5
+LOOKUP_SECONDS: Final = 0.1
+"""Between two questions to the store where a gateway is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Life:
         self.missing: dict[str, str] = {"lease": "not taken yet"}
         self.incarnation = ""
         self._over = asyncio.Event()
+        self._looking_up = asyncio.Lock()
         self._looked_up_at = 0.0
         self._lease_seconds = 15.0
         self._session_ttl_seconds = 86_400.0
@@ -165,7 +168,7 @@ class Life:
         self._clock.observe(answer.now, sent, time.monotonic())
         self._lease_seconds = answer.lease_ms / 1000
         self._session_ttl_seconds = answer.session_ttl_ms / 1000
-        self._know(answer.gateways)
+        self._know(answer.gateways, sent)
         self._metrics.store_up.set(1)
         return answer
 
@@ -217,20 +220,26 @@ class Life:
             self._changes.position = self._roster.version
         self.incarnation = incarnation
 
-    def _know(self, gateways: list[api.GatewayInfo]) -> None:
+    def _know(self, gateways: list[api.GatewayInfo], asked_at: float) -> None:
         self.gateways = {info.gateway: info for info in gateways}
-        self._looked_up_at = time.monotonic()
+        self._looked_up_at = asked_at
 
     async def find(self, gateway: str) -> str | None:
-        """Find a gateway's address; the store is asked at most once a second."""
+        """Find a gateway's address; for one that is not known the store is asked, at most ten times a second.
+
+        Who comes in between waits for the next answer: a gateway that has just started is in that one only.
+        """
+        came = time.monotonic()
+        if gateway not in self.gateways:
+            async with self._looking_up:
+                if gateway not in self.gateways and self._looked_up_at < came:
+                    await asyncio.sleep(self._looked_up_at + LOOKUP_SECONDS - time.monotonic())
+                    self._looked_up_at = time.monotonic()
+                    try:
+                        self._know((await self._store.gateways()).gateways, self._looked_up_at)
+                    except ParleyError as error:
+                        logger.warning("the gateways cannot be looked up", extra={"code": error.code.name})
         info = self.gateways.get(gateway)
-        if info is None and time.monotonic() - self._looked_up_at > 1.0:
-            self._looked_up_at = time.monotonic()
-            try:
-                self._know((await self._store.gateways()).gateways)
-            except ParleyError as error:
-                logger.warning("the gateways cannot be looked up", extra={"code": error.code.name})
-            info = self.gateways.get(gateway)
         return None if info is None else info.address
 
     # --- the streams --------------------------------------------------------------------------
