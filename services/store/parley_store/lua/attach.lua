@@ -1,16 +1,16 @@
 -- Register a gateway with users, make users that are not there yet, and say where their inboxes stand.
 --
--- Keys, per item: user:{u} presence:{u} inbox:{u} last:{u} read:{u} contacts:{u}
+-- Keys, per item: user:{u} presence:{u} inbox:{u} peers:{u}
 -- Arguments, common: a fresh epoch, gateway, SESSION_TTL (ms), age at which a tombstone goes (ms),
---   most contacts to return
+--   '1' to return the contacts
 -- Arguments, per item: version, username ('' when only a known user may be attached), epoch and counter of
 --   a place that must be good ('' and 0: any)
--- Result: per item {outcome, name, presence version, epoch, counter, {peer...}, {last...}, {read...}}
+-- Result: per item {outcome, name, presence version, epoch, counter, {peer, what is noted...}}
 --   outcome 0 registered; 1 no such user; 2 a newer detach, or the gateway's end, forbids it; 3 registered,
 --   but the place's numbering is gone
-local COMMON, KEYS_EACH, ARGS_EACH = 5, 6, 4
+local COMMON, KEYS_EACH, ARGS_EACH = 5, 4, 4
 local fresh, gateway, ttl = ARGV[1], ARGV[2], ARGV[3]
-local age, most = tonumber(ARGV[4]), tonumber(ARGV[5])
+local age, with_contacts = tonumber(ARGV[4]), ARGV[5] == '1'
 local now = now_ms()
 
 local function forget_tombstones(presence)
@@ -39,17 +39,6 @@ local function register(presence, version)
   return true
 end
 
-local function values(key, fields)
-  if #fields == 0 then
-    return {}
-  end
-  local found = redis.call('HMGET', key, unpack(fields))
-  for i = 1, #fields do
-    found[i] = found[i] or ''
-  end
-  return found
-end
-
 local results = {}
 for item = 1, #KEYS / KEYS_EACH do
   local k, a = (item - 1) * KEYS_EACH, COMMON + (item - 1) * ARGS_EACH
@@ -57,17 +46,18 @@ for item = 1, #KEYS / KEYS_EACH do
   local version, name = tonumber(ARGV[a + 1]), ARGV[a + 2]
   local row = redis.call('HMGET', user, 'name', 'on', 'v')
   if not row[1] and name == '' then
-    results[item] = { 1, '', 0, '', 0, {}, {}, {} }
+    results[item] = { 1, '', 0, '', 0, {} }
   else
     if not row[1] then
       -- Only this user's presence may be older than the user: tombstones of gateways that are gone.
-      redis.call('DEL', inbox, KEYS[k + 4], KEYS[k + 5], KEYS[k + 6])
+      redis.call('DEL', inbox, KEYS[k + 4])
       redis.call('HSET', user, 'name', name)
     end
     local epoch, before, base = numbering(user, inbox, fresh)
     local counter = newest(inbox)
     forget_tombstones(presence)
     local outcome = register(presence, version) and 0 or 2
+    note_gateways(user, presence)
     local changed = tonumber(row[3] or 0)
     local renamed = name ~= '' and row[1] and row[1] ~= name
     if outcome == 0 and (row[2] ~= '1' or renamed) then
@@ -85,9 +75,8 @@ for item = 1, #KEYS / KEYS_EACH do
       and not known(place_epoch, tonumber(ARGV[a + 4]), epoch, before, base, counter) then
       outcome = 3
     end
-    local peers = most > 0 and redis.call('ZREVRANGE', KEYS[k + 6], 0, most - 1) or {}
-    local last, read = values(KEYS[k + 4], peers), values(KEYS[k + 5], peers)
-    results[item] = { outcome, name ~= '' and name or row[1], changed, epoch, counter, peers, last, read }
+    local peers = with_contacts and redis.call('HGETALL', KEYS[k + 4]) or {}
+    results[item] = { outcome, name ~= '' and name or row[1], changed, epoch, counter, peers }
   end
 end
 return results

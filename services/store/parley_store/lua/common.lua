@@ -16,17 +16,30 @@ local function newest(stream)
   return entry and tonumber(string.sub(entry[1], 3)) or 0
 end
 
--- Read the numbering kept in a hash (e: epoch, p: the epoch before, b: the number at the change, i: the
--- incarnation), and start a new epoch when Redis has begun another life since.
-local function numbering(hash, stream, fresh)
-  local row = redis.call('HMGET', hash, 'e', 'p', 'b', 'i')
-  if row[1] and row[4] == INCARNATION then
-    return row[1], row[2], tonumber(row[3])
+-- The numbering kept in a hash (e: epoch, p: the epoch before, b: the number at the change, i: the
+-- incarnation), given as it was read. A new epoch starts when Redis has begun another life since.
+local function renumbered(hash, stream, fresh, epoch, before, base, incarnation)
+  if epoch and incarnation == INCARNATION then
+    return epoch, before, tonumber(base)
   end
-  local base = row[1] and newest(stream) or 0
-  local before = row[1] or ''
+  base = epoch and newest(stream) or 0
+  before = epoch or ''
   redis.call('HSET', hash, 'e', fresh, 'p', before, 'b', base, 'i', INCARNATION)
   return fresh, before, base
+end
+
+local function numbering(hash, stream, fresh)
+  return renumbered(hash, stream, fresh, unpack(redis.call('HMGET', hash, 'e', 'p', 'b', 'i')))
+end
+
+-- What an inbox's owner has with a peer: the epoch of the conversation, the last seq that is in the inbox,
+-- the time of that message, the seq the owner has read, the seq the peer has read.
+local function parse_peer(value)
+  if not value then
+    return nil
+  end
+  local epoch, seq, at, read, seen = string.match(value, '^(%x*):(%d+):(%d+):(%d+):(%d+)$')
+  return epoch, tonumber(seq), at, tonumber(read), tonumber(seen)
 end
 
 -- Whether a place (epoch, number) is one of a numbering whose newest number is given.
@@ -53,8 +66,9 @@ local function trim(stream, last, limit, now, age_ms, time_of)
   end
 end
 
--- The gateways registered in a presence hash (gateway -> version; a tombstone's value begins with '-').
-local function gateways_of(presence)
+-- Note with a user which gateways its presence hash names (gateway -> version; a tombstone's value begins
+-- with '-'), so that a message finds them together with all else: 'g1 g2'.
+local function note_gateways(user, presence)
   local found = {}
   local row = redis.call('HGETALL', presence)
   for i = 1, #row, 2 do
@@ -62,5 +76,6 @@ local function gateways_of(presence)
       found[#found + 1] = row[i]
     end
   end
-  return found
+  redis.call('HSET', user, 'gateways', table.concat(found, ' '))
+  return #found
 end

@@ -15,11 +15,15 @@ for item = 1, #KEYS / KEYS_EACH do
   local noted = redis.call('HGET', presence, gateway)
   local gone = noted and string.match(noted, '^%-(%d+):')
   local is_newer = noted and tonumber(gone or noted) > version
-  if redis.call('EXISTS', user) == 1 and not is_newer then
-    removed = (noted and not gone) and 1 or 0
-    redis.call('HSET', presence, gateway, '-' .. ARGV[COMMON + item] .. ':' .. now)
-    redis.call('PEXPIREAT', presence, math.max(redis.call('PEXPIRETIME', user), now + 1))
+  if redis.call('EXISTS', user) == 0 then
+    results[item] = { 0, 0 }
+  else
+    if not is_newer then
+      removed = (noted and not gone) and 1 or 0
+      redis.call('HSET', presence, gateway, '-' .. ARGV[COMMON + item] .. ':' .. now)
+      redis.call('PEXPIREAT', presence, math.max(redis.call('PEXPIRETIME', user), now + 1))
+    end
+    results[item] = { note_gateways(user, presence), removed }
   end
-  results[item] = { #gateways_of(presence), removed }
 end
 return results

@@ -3,7 +3,7 @@
 redis-py's pool lends a connection to one caller for a whole round trip, with locks and bookkeeping that
 cost more than the commands. Here callers queue; each exchange writes everything that waits in one piece and
 reads as many answers. redis-py still does what it is good at: connecting, signing in, TLS, asking Sentinel,
-packing and parsing.
+parsing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
@@ -27,6 +28,13 @@ _EXCHANGE_COMMANDS: Final = 512
 """Commands in one exchange: Redis answers the first while it still reads, and others get their turn."""
 _WAITING_LIMIT: Final = 20_000
 """Commands that may wait for one connection; beyond it Redis is far too slow and callers must know."""
+
+
+class _Request(NamedTuple):
+    """Packed commands of one caller, and where the answers go."""
+
+    packed: list[bytes]
+    future: asyncio.Future[list[Any]]
 
 
 class Channel:
@@ -48,7 +56,7 @@ class Channel:
         self._timeout_seconds = timeout_seconds
         self._tasks = tasks
         self._connection: AbstractConnection | None = None
-        self._waiting: deque[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = deque()
+        self._waiting: deque[_Request] = deque()
         self._queued = 0
         self._running = False
 
@@ -67,8 +75,10 @@ class Channel:
         if self._queued > _WAITING_LIMIT:
             raise ParleyError(BUSY)
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((commands, future))
-        self._queued += len(commands)
+        # Packed here, so that a value that cannot be is the fault of this caller alone.
+        packed = [pack_command(command) for command in commands]
+        self._waiting.append(_Request(packed, future))
+        self._queued += len(packed)
         if not self._running:
             self._running = True
             self._tasks.start(self._run(), "channel")
@@ -83,13 +93,13 @@ class Channel:
     async def _run(self) -> None:
         try:
             while self._waiting:
-                batch: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
-                commands: list[Command] = []
-                while self._waiting and len(commands) < _EXCHANGE_COMMANDS:
+                batch: list[_Request] = []
+                packed: list[bytes] = []
+                while self._waiting and len(packed) < _EXCHANGE_COMMANDS:
                     batch.append(self._waiting.popleft())
-                    commands.extend(batch[-1][0])
+                    packed.extend(batch[-1].packed)
                 try:
-                    answers = await self._exchange(commands)
+                    answers = await self._exchange(packed)
                 except (RedisError, OSError, TimeoutError) as error:
                     reason = f"Redis does not answer ({type(error).__name__})"
                     self._fail(batch, ParleyError(UNAVAILABLE, reason))
@@ -98,28 +108,28 @@ class Channel:
                     raise
                 else:
                     self._resolve(batch, answers)
-                self._queued -= len(commands)
+                self._queued -= len(packed)
         finally:
             self._running = False
 
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+    async def _exchange(self, packed: list[bytes]) -> list[Any]:
         async with asyncio.timeout(self._timeout_seconds):
             reused = self._connection is not None
             try:
-                return await self._round_trip(commands)
+                return await self._round_trip(packed)
             except TimeoutError:
                 raise
             except (RedisError, OSError):
                 if not reused:
                     raise
-                return await self._round_trip(commands)
+                return await self._round_trip(packed)
 
-    async def _round_trip(self, commands: Sequence[Command]) -> list[Any]:
+    async def _round_trip(self, packed: list[bytes]) -> list[Any]:
         try:
             connection = self._connection or await self._connect()
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            await connection.send_packed_command(packed, check_health=False)
             answers: list[Any] = []
-            for _ in commands:
+            for _ in packed:
                 try:
                     answers.append(await connection.read_response(timeout=math.inf))
                 except ResponseError as error:
@@ -144,18 +154,17 @@ class Channel:
             await connection.disconnect(nowait=True)
 
     @staticmethod
-    def _resolve(
-        batch: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]], answers: list[Any]
-    ) -> None:
+    def _resolve(batch: list[_Request], answers: list[Any]) -> None:
         position = 0
-        for commands, future in batch:
-            if not future.done():
-                future.set_result(answers[position : position + len(commands)])
-            position += len(commands)
+        for request in batch:
+            end = position + len(request.packed)
+            if not request.future.done():
+                request.future.set_result(answers[position:end])
+            position = end
 
     @staticmethod
-    def _fail(batch: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]], error: ParleyError) -> None:
-        for _, future in batch:
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # seen: a waiter that has left must not make the loop complain
+    def _fail(batch: list[_Request], error: ParleyError) -> None:
+        for request in batch:
+            if not request.future.done():
+                request.future.set_exception(error)
+                request.future.exception()  # seen: a waiter that has left must not make the loop complain

@@ -101,7 +101,7 @@ class Clock:
         for user, (state, name, changed, expires, gateways, now) in zip(users, results, strict=True):
             changes.append(Change(user, name.decode(), state, changed))
             if state == 1:
-                held[user] = texts(gateways)
+                held[user] = gateways.decode().split()
                 dues.append((user, now + ROUTINE_CHECK_MS))
             else:
                 dues.append((user, expires + _EXPIRED_MS if state == 0 else 0))

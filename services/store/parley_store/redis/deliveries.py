@@ -31,10 +31,10 @@ class Deliveries:
             await base.publish(self._items)
 
 
-def by_gateway(places: Iterable[tuple[Place, Iterable[bytes]]]) -> dict[str, list[Place]]:
+def by_gateway(places: Iterable[tuple[Place, Iterable[str]]]) -> dict[str, list[Place]]:
     """Turn places with their users' gateways into gateways with their places."""
     found: dict[str, list[Place]] = {}
     for place, gateways in places:
         for gateway in gateways:
-            found.setdefault(gateway.decode(), []).append(place)
+            found.setdefault(gateway, []).append(place)
     return found

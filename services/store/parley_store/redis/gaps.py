@@ -117,9 +117,9 @@ class Gaps:
                     from_name=names.get(message.from_, ""),
                     peer=message.to,
                     seq=message.seq,
-                    socket=missing.socket,
+                    pid=reference.pid,
                     message=Raw(missing.body),
                     to=[(reference.user, outcome.epoch, outcome.counter)],
                     at=message.at,
                 )
-                deliveries.add(gateway.decode(), delivery)
+                deliveries.add(gateway, delivery)

@@ -10,7 +10,7 @@ import msgspec
 from parley_shared import api
 from parley_shared.errors import LAPSED, ParleyError
 from parley_store.redis import keys, scripts
-from parley_store.redis.base import GATEWAY_LIFE_MS, Base, encode, texts
+from parley_store.redis.base import GATEWAY_LIFE_MS, Base, encode
 from parley_store.redis.deliveries import Deliveries
 from parley_store.redis.roster import Roster
 
@@ -85,15 +85,14 @@ class Gateways:
     async def typing(self, request: api.TypingRequest) -> api.Done:
         """Relay who is typing to the gateways that hold the other."""
         recipients = list({event.to for event in request.events})
-        work = [(user, ("HGETALL", keys.presence(user))) for user in recipients]
+        work = [(user, ("HGET", keys.user(user), "gateways")) for user in recipients]
         answers = await self._base.topology.run(work, "presence")
         gateways = {
-            user: [gateway for gateway, version in found.items() if not version.startswith(b"-")]
-            for user, found in zip(recipients, answers, strict=True)
+            user: (found or b"").decode().split() for user, found in zip(recipients, answers, strict=True)
         }
         deliveries = Deliveries()
         for event in request.events:
-            for gateway in texts(gateways[event.to]):
+            for gateway in gateways[event.to]:
                 deliveries.add(gateway, api.TypingDelivery(event.from_, event.to))
         await deliveries.publish(self._base)
         return api.Done()

@@ -94,11 +94,17 @@ def seq_of(entry: Any) -> int:
 
 
 def body_of(entry: Any) -> bytes:
-    """Read the JSON object of an entry of a conversation."""
-    body: bytes = entry[1][1]
-    return body
+    """Make the JSON object of an entry of a conversation."""
+    number, fields = entry
+    return finish(fields[1], int(number[2:]), int(fields[3]))
+
+
+def finish(start: bytes, seq: int, at: int) -> bytes:
+    """End a message's JSON object with what is known once it is stored."""
+    return b'%b,"seq":%d,"at":%d}' % (start, seq, at)
 
 
 def sender_of(entry: Any) -> tuple[str, str]:
     """Read the pid and the socket that sent an entry of a conversation."""
-    return entry[1][3].decode(), entry[1][5].decode()
+    fields = entry[1]
+    return fields[5].decode(), fields[7].decode()

@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
     kind: int
     counter: int
     epoch: str
-    gateways: list[bytes]
+    gateways: list[str]
 
     @property
     def taken(self) -> bool:
@@ -86,6 +86,29 @@ def parse(counter: int, text: bytes) -> Entry:
     return Entry(counter, kind, peer, int(seq), own == "1", pid)
 
 
+class Contact(NamedTuple):
+    """What is noted of a conversation with a peer."""
+
+    peer: str
+    seq: int
+    """The last that is in the inbox."""
+    at: int
+    """When it was stored, in ms."""
+    read: int
+    """What the inbox's owner has read."""
+
+    @property
+    def unread(self) -> int:
+        """Messages after the owner's read mark."""
+        return max(0, self.seq - self.read)
+
+
+def parse_peer(peer: str, value: bytes) -> Contact:
+    """Read what is noted with a peer: ``epoch:seq:at:read:seen``."""
+    _, seq, at, read, _ = value.split(b":")
+    return Contact(peer, int(seq), int(at), int(read))
+
+
 class Reading(NamedTuple):
     """What `Inboxes.after` found: ``outcome`` is that of events.lua."""
 
@@ -109,14 +132,7 @@ class Inboxes:
         items = [
             (
                 r.user,
-                (
-                    keys.user(r.user),
-                    keys.inbox(r.user),
-                    keys.last(r.user),
-                    keys.presence(r.user),
-                    keys.contacts(r.user),
-                    keys.read(r.user),
-                ),
+                keys.for_events(r.user),
                 (r.peer, r.seq, r.epoch, r.before, r.base, r.at, "1" if r.own else "0", r.pid, r.skip_to),
             )
             for r in references
@@ -126,7 +142,7 @@ class Inboxes:
         return [
             answer
             if isinstance(answer, ParleyError)
-            else Outcome(answer[0], answer[1], answer[2].decode(), answer[3])
+            else Outcome(answer[0], answer[1], answer[2].decode(), answer[3].decode().split())
             for answer in answers
         ]
 
@@ -170,12 +186,9 @@ class Inboxes:
         """Look up, per peer, the conversation's last seq and the user's read mark."""
         if not peers:
             return []
-        work = [(user, ("HMGET", name, *peers)) for name in (keys.last(user), keys.read(user))]
-        lasts, reads = await self._base.topology.run(work, "marks")
-        return [
-            (int((last or b"").rpartition(b":")[2] or 0), int(read or 0))
-            for last, read in zip(lasts, reads, strict=True)
-        ]
+        (found,) = await self._base.topology.run([(user, ("HMGET", keys.peers(user), *peers))], "marks")
+        noted = [parse_peer(peer, value) if value else None for peer, value in zip(peers, found, strict=True)]
+        return [(contact.seq, contact.read) if contact else (0, 0) for contact in noted]
 
     async def page(self, request: api.InboxRequest) -> api.InboxResponse:
         """Answer a gateway that fills a gap."""

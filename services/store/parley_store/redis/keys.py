@@ -51,31 +51,24 @@ def inbox(user_id: str) -> str:
     return f"inbox:{{{user_id}}}"
 
 
-def last(user_id: str) -> str:
-    """Name the last seq of each conversation that is in the inbox."""
-    return f"last:{{{user_id}}}"
+def peers(user_id: str) -> str:
+    """Name a user's contacts: per peer the last seq that is in the inbox, its time, and both read marks."""
+    return f"peers:{{{user_id}}}"
 
 
-def read(user_id: str) -> str:
-    """Name a user's read marks, own and (under ``<peer``) those of others."""
-    return f"read:{{{user_id}}}"
-
-
-def contacts(user_id: str) -> str:
-    """Name those a user has conversations with, by the time of the last message."""
-    return f"contacts:{{{user_id}}}"
-
-
-def of_user(user_id: str) -> tuple[str, ...]:
+def of_user(user_id: str) -> tuple[str, str, str, str]:
     """Name every key of a user; they live and expire together."""
     return (
-        user(user_id),
-        presence(user_id),
-        inbox(user_id),
-        last(user_id),
-        read(user_id),
-        contacts(user_id),
+        f"user:{{{user_id}}}",
+        f"presence:{{{user_id}}}",
+        f"inbox:{{{user_id}}}",
+        f"peers:{{{user_id}}}",
     )
+
+
+def for_events(user_id: str) -> tuple[str, str, str]:
+    """Name the keys that an event of a user's inbox touches, in the order of the scripts."""
+    return f"user:{{{user_id}}}", f"inbox:{{{user_id}}}", f"peers:{{{user_id}}}"
 
 
 def messages(conversation: str) -> str:

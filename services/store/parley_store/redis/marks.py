@@ -26,24 +26,20 @@ class Marks:
             [
                 (
                     user,
-                    (
-                        keys.user(user),
-                        keys.inbox(user),
-                        keys.last(user),
-                        keys.presence(user),
-                        keys.read(user),
-                    ),
+                    keys.for_events(user),
                     (mark.reader, mark.peer, mark.seq, "1" if is_reader else "0"),
                 )
                 for mark, user, is_reader in sides
             ],
             (fresh(), self._base.config.inbox_limit, self._base.trim_age_ms),
         )
-        places: dict[tuple[str, str, int], list[tuple[Place, list[bytes]]]] = {}
+        places: dict[tuple[str, str, int], list[tuple[Place, list[str]]]] = {}
         for (mark, user, _), (moved, seq, counter, epoch, gateways) in zip(sides, answers, strict=True):
             if moved == 1:
                 place = (user, epoch.decode(), counter)
-                places.setdefault((mark.reader, mark.peer, seq), []).append((place, gateways))
+                places.setdefault((mark.reader, mark.peer, seq), []).append(
+                    (place, gateways.decode().split())
+                )
         deliveries = Deliveries()
         for (reader, peer, seq), found in places.items():
             for gateway, to in by_gateway(found).items():

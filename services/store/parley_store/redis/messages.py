@@ -24,6 +24,7 @@ from parley_store.redis.base import Base, encode, fresh
 from parley_store.redis.deliveries import Deliveries, Place, by_gateway
 from parley_store.redis.durability import Durability
 from parley_store.redis.gaps import Gaps
+from parley_store.redis.history import finish
 from parley_store.redis.inbox import Inboxes, Outcome, Reference
 from parley_store.redis.recipients import Recipients
 from parley_store.redis.sessions import failure
@@ -45,9 +46,8 @@ class _Stored:
         self.index = index
         self.send = send
         self.conversation = conversation
-        # The same bytes that the script has stored.
-        self.body = b'%b,"seq":%d,"at":%d}' % (start, self.seq, self.at)
-        self.places: list[tuple[Place, list[bytes]]] = []
+        self.body = finish(start, self.seq, self.at)
+        self.places: list[tuple[Place, list[str]]] = []
 
 
 class Messages:
@@ -165,12 +165,12 @@ class Messages:
             else:
                 repeats.append((reference.user, outcome))
         for message, _ in stored:
-            for name, places in by_gateway(message.places).items():
-                deliveries.add(name, _delivery(message, places))
+            for gateway, places in by_gateway(message.places).items():
+                deliveries.add(gateway, _delivery(message, places))
         # After the messages of this batch, which may be all that the gateway lacks.
         for user, repeat in repeats:
             for gateway in repeat.gateways:
-                deliveries.add(gateway.decode(), api.Nudge(user, repeat.epoch, repeat.counter))
+                deliveries.add(gateway, api.Nudge(user, repeat.epoch, repeat.counter))
 
     def _count(self, results: Sequence[api.Appended]) -> None:
         done = [result for result in results if result.failure is None]
@@ -191,7 +191,7 @@ def _tags(send: api.Send) -> tuple[str, str, str]:
 
 
 def _start(send: api.Send) -> bytes:
-    """Make a message's JSON object but for its end, which the conversation's script adds: seq and at."""
+    """Make a message's JSON object but for its end, seq and at, which `finish` adds."""
     return b'{"id":%b,"from":%b,"to":%b,"content":%b' % (
         encode(send.id),
         encode(send.from_),
@@ -207,7 +207,7 @@ def _delivery(message: _Stored, places: list[Place]) -> api.Delivery:
         from_name=send.from_name,
         peer=send.to,
         seq=message.seq,
-        socket=send.socket,
+        pid=send.pid,
         message=Raw(message.body),
         to=places,
         at=message.at,

@@ -196,7 +196,7 @@ class Recovery:
             except _NotRecoverableError as error:
                 raise changed from error
             attempt.epoch, attempt.counter = reading.epoch, reading.counter
-        contacts = [peer for peer, _, _ in standing.contacts]
+        contacts = [contact.peer for contact in standing.contacts]
         return api.Recovered(
             session=attempt.session,
             user=attempt.user,

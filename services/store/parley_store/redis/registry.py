@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from parley_shared import api
 from parley_shared.errors import LAPSED, LATE, ParleyError
 from parley_store.redis import keys, scripts
-from parley_store.redis.base import Base, fresh, texts
+from parley_store.redis.base import Base, fresh
+from parley_store.redis.inbox import Contact, parse_peer
 from parley_store.redis.roster import Change, Roster
 
 TOMBSTONE_MS: Final = 600_000
@@ -47,8 +48,7 @@ class Standing:
         username: The user's name.
         epoch: The inbox's epoch.
         counter: Its newest number.
-        contacts: Peer, its conversation's last seq that is in the inbox, and the user's read mark; the
-            newest conversation first.
+        contacts: Those the user has conversations with, the newest first.
     """
 
     known: bool
@@ -56,7 +56,7 @@ class Standing:
     username: str
     epoch: str
     counter: int
-    contacts: list[tuple[str, int, int]]
+    contacts: list[Contact]
 
 
 class Registry:
@@ -87,14 +87,13 @@ class Registry:
             For each where the user stands; ``late`` when a newer detach had been there before.
         """
         base = self._base
-        most = base.config.contacts_limit if contacts else 0
         results = await base.topology.call(
             scripts.ATTACH,
             [
                 (r.user, keys.of_user(r.user), (r.version, r.username, r.epoch, r.counter))
                 for r in registrations
             ],
-            (fresh(), gateway, base.session_ttl_ms, TOMBSTONE_MS, most),
+            (fresh(), gateway, base.session_ttl_ms, TOMBSTONE_MS, "1" if contacts else "0"),
         )
         standings: list[Standing | ParleyError] = []
         changes: list[Change] = []
@@ -112,12 +111,17 @@ class Registry:
                     username=username,
                     epoch=result[3].decode(),
                     counter=result[4],
-                    contacts=_contacts(*result[5:8]),
+                    contacts=self._contacts(result[5]),
                 )
             )
         # Also when nothing has changed: a repeat completes what the first request may have left undone.
         await self._roster.apply(changes)
         return standings
+
+    def _contacts(self, row: Sequence[bytes]) -> list[Contact]:
+        contacts = [parse_peer(peer.decode(), value) for peer, value in zip(row[::2], row[1::2], strict=True)]
+        contacts.sort(key=lambda contact: contact.at, reverse=True)
+        return contacts[: self._base.config.contacts_limit]
 
     async def detach(self, gateway: str, users: Sequence[tuple[str, int]]) -> int:
         """Take the gateway off users, each up to a version; whoever is left without one is checked later.
@@ -158,10 +162,3 @@ class Registry:
 _REGISTERED: Final = 0
 _UNKNOWN: Final = 1
 _REFUSED: Final = 2
-
-
-def _contacts(peers: list[bytes], lasts: list[Any], reads: list[Any]) -> list[tuple[str, int, int]]:
-    found = []
-    for peer, last, read in zip(texts(peers), lasts, reads, strict=True):
-        found.append((peer, int(last.rpartition(b":")[2] or 0), int(read or 0)))
-    return found

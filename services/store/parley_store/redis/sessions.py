@@ -186,19 +186,19 @@ class Sessions:
         """Describe the user's contacts; those who have expired are left out."""
         if not standing.contacts:
             return []
-        states = await self._roster.states([peer for peer, _, _ in standing.contacts])
-        known = [contact for contact in standing.contacts if contact[0] in states]
-        histories = await self._history.newest(user, [(peer, seq) for peer, seq, _ in known])
+        states = await self._roster.states([contact.peer for contact in standing.contacts])
+        known = [contact for contact in standing.contacts if contact.peer in states]
+        histories = await self._history.newest(user, [(contact.peer, contact.seq) for contact in known])
         return [
             api.Contact(
-                user=peer,
-                username=username_of(states[peer]),
-                connected=states[peer].state == 1,
-                seq=seq,
-                unread=max(0, seq - read),
+                user=contact.peer,
+                username=username_of(states[contact.peer]),
+                connected=states[contact.peer].state == 1,
+                seq=contact.seq,
+                unread=contact.unread,
                 messages=[Raw(message) for message in messages],
             )
-            for (peer, seq, read), messages in zip(known, histories, strict=True)
+            for contact, messages in zip(known, histories, strict=True)
         ]
 
     async def _renew(self, sessions: Sequence[str], pids: Sequence[str]) -> None:
