@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 
-from parley_operator.app import running
+from parley_operator.app import StartError, running
 from parley_operator.config import OperatorConfig
 from parley_shared import log
-from parley_shared.config import load
-from parley_shared.runtime import Stop, run
+from parley_shared.config import ConfigError, load
 
 
 class _Plain(logging.Filter):
@@ -22,8 +22,8 @@ class _Plain(logging.Filter):
         return True
 
 
-async def main(stop: Stop) -> None:
-    """Run until told to stop; once it runs, kopf handles the signals itself."""
+async def serve() -> None:
+    """Run until told to stop; once it runs, kopf handles the signals."""
     config = load(OperatorConfig)
     log.configure("operator", config.log_level)
     for handler in logging.getLogger().handlers:
@@ -32,9 +32,18 @@ async def main(stop: Stop) -> None:
         # kopf speaks of its own tasks at "info"; its warnings are what a person needs.
         logging.getLogger("kopf").setLevel(logging.WARNING)
     async with running(config) as operator:
-        if not stop.requested.is_set():
-            await operator.watch()
+        await operator.watch()
+
+
+def main() -> int:
+    """Run the operator; returns the exit status, 1 after one line when the start failed."""
+    try:
+        asyncio.run(serve())
+    except (ConfigError, StartError) as error:
+        sys.stderr.write(f"parley: {error}\n")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(main())

@@ -31,7 +31,6 @@ from parley_operator.metrics import Metrics
 from parley_operator.observe import Observer
 from parley_operator.spec import GROUP, PLURAL, VERSION
 from parley_shared.ops import create_ops_app
-from parley_shared.runtime import StartError
 from parley_shared.tasks import TaskGroup
 
 logger = logging.getLogger(__name__)
@@ -40,6 +39,11 @@ SWEEP_SECONDS: Final = 60.0
 """How often pods whose object is gone are looked for, besides at the start and when an object goes."""
 _WATCH_SECONDS: Final = 240
 """How long one watch lasts: one that died unnoticed is replaced after that."""
+
+
+class StartError(RuntimeError):
+    """The operator cannot start; the text is one clear line."""
+
 
 Login = Callable[[kopf.OperatorSettings], kopf.ConnectionInfo]
 

@@ -85,7 +85,7 @@ class Spec(Struct, kw_only=True, rename="camel", frozen=True):
 
     deployment: Annotated[str, Meta(min_length=1, max_length=253)]
     paused: bool = False
-    replicas: Annotated[int, Meta(ge=0, le=1000)] | None = None
+    replicas: Replicas | None = None
     min_replicas: Replicas = 2
     max_replicas: Replicas = 10
     target_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000
