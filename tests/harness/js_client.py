@@ -57,6 +57,19 @@ class JsDriver:
             await self._process.wait()
         await self._reader
 
+    async def kill(self) -> None:
+        """Kill the process: all its clients vanish without a farewell."""
+        assert self._process is not None
+        assert self._reader is not None
+        self._process.kill()
+        await self._process.wait()
+        await self._reader
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all clients that were opened."""
+        return list(self._clients)
+
     async def open(
         self,
         url: str,
@@ -64,6 +77,7 @@ class JsDriver:
         *,
         name: str = "",
         transports: tuple[str, ...] = ("polling", "websocket"),
+        remember: bool = False,
         **options: object,
     ) -> JsClient:
         """Open a client, without waiting until it is connected.
@@ -73,6 +87,7 @@ class JsDriver:
             auth: What the handshake carries.
             name: For the journal; made up when empty.
             transports: In the order in which they are tried.
+            remember: Come back with the sessionID that `session` gave, as the guide's page does.
             options: Others of socket.io-client, by their own names.
         """
         client = JsClient(self, name or f"js-{next(self._numbers)}")
@@ -85,7 +100,7 @@ class JsDriver:
             "reconnectionDelayMax": 1000,
             **options,
         }
-        await self.command("open", client=client.name, url=url, options=given)
+        await self.command("open", client=client.name, url=url, options=given, remember=remember)
         return client
 
     async def sign_in(self, url: str, auth: dict[str, Any], **options: Any) -> JsClient:

@@ -6,6 +6,7 @@ import fcntl
 import random
 import socket
 import tempfile
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from typing import Final
 _FIRST: Final = 20_000
 _LAST: Final = 32_000
 
-_held: list[object] = []
+_held: list[TextIOWrapper] = []
 
 
 def free_port() -> int:
@@ -25,18 +26,30 @@ def free_port() -> int:
     Raises:
         RuntimeError: No port was found.
     """
+    return free_ports(1)
+
+
+def free_ports(count: int) -> int:
+    """Choose ports in a row, as `free_port` does; returns the first.
+
+    Raises:
+        RuntimeError: No such ports were found.
+    """
     folder = Path(tempfile.gettempdir()) / "parley-test-ports"
     folder.mkdir(exist_ok=True)
     for _ in range(1000):
-        port = random.randint(_FIRST, _LAST)
-        lock = (folder / str(port)).open("w")
+        first = random.randint(_FIRST, _LAST)
+        locks: list[TextIOWrapper] = []
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", port))
+            for port in range(first, first + count):
+                locks.append((folder / str(port)).open("w"))
+                fcntl.flock(locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
         except OSError:
-            lock.close()
+            for lock in locks:
+                lock.close()
             continue
-        _held.append(lock)  # an open file keeps its lock
-        return port
+        _held.extend(locks)  # an open file keeps its lock
+        return first
     raise RuntimeError("no free port found")

@@ -26,6 +26,7 @@ class Stack:
         stores: How many stores; gateway number n uses store n modulo that.
         settings: Environment variables for all services, over what the stack sets.
         redis: Further arguments of Redis.
+        gateway_module: The package that is run as a gateway; another one for a broken build.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class Stack:
         stores: int = 1,
         settings: Mapping[str, str] | None = None,
         redis: tuple[str, ...] = (),
+        gateway_module: str = "parley_gateway",
     ) -> None:
         self.folder = folder
+        self._gateway_module = gateway_module
         self.redis = RedisServer(free_port(), folder / "redis", extra=redis)
         self.port = free_port()
         common = {
@@ -45,6 +48,8 @@ class Stack:
             "REDIS_URL": self.redis.url,
             "INTERNAL_HOST": "127.0.0.1",
             "LOG_LEVEL": "info",
+            # A test that is not about the grace need not wait for it.
+            "OFFLINE_GRACE": "200ms",
         }
         self.stores = [
             Service(
@@ -68,7 +73,7 @@ class Stack:
         store = self.stores[number % len(self.stores)]
         return Service(
             f"gateway-{number}",
-            "parley_gateway",
+            self._gateway_module,
             {
                 **common,
                 "HOST": "127.0.0.1",

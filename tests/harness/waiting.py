@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-T = TypeVar("T")
+from collections.abc import Callable
 
 
-async def eventually(
-    condition: Callable[[], T | Awaitable[T]], timeout_seconds: float = 15, what: str = ""
-) -> T:
-    """Ask until the answer is true, and return it.
+async def eventually(condition: Callable[[], object], timeout_seconds: float = 15, what: str = "") -> None:
+    """Ask until the answer is true.
 
     For states of other processes, where there is no event to await. An AssertionError in the condition counts
     as "not yet" and is what is reported in the end.
@@ -36,7 +31,7 @@ async def eventually(
             if inspect.isawaitable(answer):
                 answer = await answer
             if answer:
-                return answer
+                return
         except AssertionError as error:
             failure = error
         if time.monotonic() > deadline:

@@ -1,6 +1,6 @@
 // Official clients in one process: commanded by JSON lines on standard input, journal on standard output.
 //
-// In:  {"id": 1, "do": "open" | "emit" | "call" | "close" | "open_again" | "drop" | "state", "client": "...", ...}
+// In:  {"id": 1, "do": "NAME OF A COMMAND", "client": "...", ...}: see `commands` below.
 // Out: {"reply": 1, "result": ...} or {"reply": 1, "error": "..."} for each command, and for all that
 //      happens to a client {"client": "...", "at": ms, "kind": "...", ...}.
 import { createInterface } from "node:readline";
@@ -10,7 +10,7 @@ const sockets = new Map();
 
 const write = (line) => process.stdout.write(JSON.stringify(line) + "\n");
 
-function open({ client, url, options }) {
+function open({ client, url, options, remember }) {
   const note = (kind, more) => write({ client, at: Date.now(), kind, ...more });
   // A manager each: clients of one process must not share a connection.
   const socket = io(url, { forceNew: true, multiplex: false, ...options });
@@ -24,6 +24,8 @@ function open({ client, url, options }) {
   );
   socket.on("disconnect", (reason) => note("disconnect", { reason }));
   socket.on("connect_error", (error) => note("connect_error", { reason: error.message, data: error.data }));
+  // As the guide's page does: whoever comes back without a recovery resumes the session.
+  if (remember) socket.on("session", ({ sessionID }) => (socket.auth = { sessionID }));
   socket.onAny((name, ...args) => note("event", { name, args }));
   const watch = () => {
     const engine = socket.io.engine;
@@ -48,6 +50,14 @@ const commands = {
   },
   async call({ client, event, args, timeout }) {
     return await find(client).timeout(timeout).emitWithAck(event, ...args);
+  },
+  // Below the client's own checks, which would refuse a reserved name.
+  raw_event({ client, event, args }) {
+    find(client).packet({ type: 2, data: [event, ...args], options: { compress: false } });
+  },
+  async call_binary({ client, event, to }) {
+    const content = Buffer.from([0, 1, 255]);
+    return await find(client).timeout(5000).emitWithAck(event, { content, to });
   },
   close({ client }) {
     find(client).disconnect();
