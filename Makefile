@@ -56,6 +56,10 @@ chaos: prepare ## minutes of random faults under real clients, checked (CHAOS="-
 bench: prepare ## measure against the guide's servers (BENCH="--quick")
 	$(BIN)/python -m tests.bench $(BENCH)
 
+.PHONY: simulate
+simulate: prepare ## a day of the operator on several load curves, compared with the HPA's formula
+	@$(BIN)/python -m parley_operator.simulation
+
 .PHONY: conformance-server
 conformance-server: prepare ## the server for the official Engine.IO and Socket.IO protocol suites (PORT)
 	@$(BIN)/python -m parley_gateway.conformance

@@ -39,7 +39,7 @@ def specs(draw: st.DrawFn) -> Spec:
     return Spec(
         deployment="gateway",
         paused=draw(st.integers(0, 9)) == 0,
-        replicas=draw(st.one_of(st.none(), st.none(), st.integers(0, 20))),
+        replicas=draw(st.one_of(st.none(), st.none(), st.integers(1, 20))),
         min_replicas=draw(st.integers(1, most)),
         max_replicas=most,
         target_connections=draw(st.integers(1, 2000)),

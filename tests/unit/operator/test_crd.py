@@ -97,3 +97,19 @@ def test_every_field_is_described() -> None:
         return missing
 
     assert undescribed(SCHEMA["spec"], "spec") == []
+
+
+def test_no_schema_has_an_unknown_key() -> None:
+    """A comma in an unquoted text of a flow mapping makes a key of its rest, which the API server refuses."""
+    known = {*PLAIN, "format", "description", "default", "enum", "properties", "required", "items"}
+    known |= {"minItems", "maxItems"}
+
+    def check(schema: dict[str, Any], path: str) -> None:
+        unknown = {key for key in schema if key not in known and not key.startswith("x-kubernetes-")}
+        assert not unknown, path
+        for name, field in schema.get("properties", {}).items():
+            check(field, f"{path}.{name}")
+        if "items" in schema:
+            check(schema["items"], f"{path}[]")
+
+    check(CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "")
