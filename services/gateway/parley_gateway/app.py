@@ -25,7 +25,7 @@ from parley_gateway.metrics import DISCONNECT_REASONS, Metrics
 from parley_gateway.proxy import Proxy
 from parley_gateway.roster import Roster
 from parley_gateway.sessions import Sessions
-from parley_gateway.sio import EngineSettings, SocketServer
+from parley_gateway.sio import EngineSettings, SocketServer, reasons
 from parley_gateway.store_client import HttpStore
 from parley_gateway.web import add_page
 from parley_shared.redis_client import AnyRedis
@@ -174,7 +174,7 @@ class Gateway:
         """Let a socket go."""
         label = reason if reason in DISCONNECT_REASONS else "other"
         self.metrics.disconnects.labels(label).inc()
-        if reason == "slow client":
+        if reason == reasons.SLOW_CLIENT:
             self.metrics.slow_clients.inc()
         self.sessions.disconnect(socket)
 

@@ -166,7 +166,7 @@ class Events:
             from_name=state.user.username,
             to=asked.to,
             content=asked.content,
-            pid=state.pid or "",
+            pid=state.origin,
             socket=socket.sid,
         )
         started = time.monotonic()

@@ -41,8 +41,6 @@ def greet(socket: ClientSocket, hub: Hub, roster: Roster, roster_limit: int, use
             users += b"," + offsets.encode(user.epoch, state.start, roster.epoch, roster.version)
         frames = [Frame.text(session), Frame.text(users + b"]")]
     for counter, event in state.waiting or ():
-        if event.skip == socket.sid:
-            continue
         offset = None
         if state.pid is not None:
             offset = offsets.encode(user.epoch, counter, roster.epoch, roster.version)

@@ -44,18 +44,18 @@ class Event:
 
     Attributes:
         head: The packet up to where the offset goes: ``42["name",{...}``.
-        skip: The socket that caused it and has shown it already; or empty.
+        origin: The socket that caused it and has shown it already (see `SocketState`); or empty.
         sender: (userID, username) of a message's sender; None for other events.
         at: When the message was stored, in ms; 0 for other events.
     """
 
-    __slots__ = ("at", "head", "plain", "sender", "skip")
+    __slots__ = ("at", "head", "origin", "plain", "sender")
 
     def __init__(
-        self, head: bytes, skip: str = "", sender: tuple[str, str] | None = None, at: int = 0
+        self, head: bytes, origin: str = "", sender: tuple[str, str] | None = None, at: int = 0
     ) -> None:
         self.head = head
-        self.skip = skip
+        self.origin = origin
         self.sender = sender
         self.at = at
         self.plain: Frame | None = None
@@ -70,10 +70,10 @@ class Event:
 
 
 def message_event(
-    message: bytes, skip: str = "", sender: tuple[str, str] | None = None, at: int = 0
+    message: bytes, origin: str = "", sender: tuple[str, str] | None = None, at: int = 0
 ) -> Event:
     """Make the event that carries a message (a ready JSON object)."""
-    return Event(b'42["private message",' + message, skip, sender, at)
+    return Event(b'42["private message",' + message, origin, sender, at)
 
 
 def read_event(reader: str, peer: str, seq: int) -> Event:
@@ -143,7 +143,7 @@ class Hub:
         user.version = max(user.version, version)
         for contact in contacts:
             self._follow(user, contact)
-        state = SocketState(user, opened.session, pid, opened.counter)
+        state = SocketState(user, opened.session, pid, pid or socket.sid, opened.counter)
         user.sockets.append(socket)
         socket.data = state
         limbo = self._limbo.pop(opened.user, ())
@@ -181,7 +181,7 @@ class Hub:
         """Take in one item of the gateway's stream."""
         match item:
             case api.Delivery():
-                event = message_event(bytes(item.message), item.socket, (item.from_, item.from_name), item.at)
+                event = message_event(bytes(item.message), item.pid, (item.from_, item.from_name), item.at)
                 for user_id, epoch, counter in item.to:
                     if (user := self._local(user_id, item)) is not None:
                         if user_id == item.from_:
@@ -245,7 +245,7 @@ class Hub:
         offset: bytes | None = None
         for socket in user.sockets:
             state: SocketState = socket.data
-            if counter <= state.start or event.skip == socket.sid:
+            if counter <= state.start or event.origin == state.origin:
                 continue
             if state.waiting is not None:
                 state.waiting.append((counter, event))
@@ -338,8 +338,7 @@ class Hub:
         """Make the event of an inbox entry."""
         if item.read is not None:
             return read_event(item.read.reader, item.read.peer, item.read.seq)
-        message = bytes(item.message or b"")
-        return message_event(message, "", (item.from_, names.get(item.from_, "")), 0)
+        return message_event(bytes(item.message), item.pid, (item.from_, names.get(item.from_, "")), 0)
 
     def attached(self, user: LocalUser, answer: api.Attached) -> None:
         """Go on with the numbers that the store has after an incarnation of Redis ended."""

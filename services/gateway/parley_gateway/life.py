@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from parley_gateway.bus import StreamReader, decode_change, decode_items
 from parley_gateway.clock import RedisClock
@@ -134,11 +134,23 @@ class Life:
         # The lease's answer came before the snapshot is taken, so no change falls between.
         await self._load_roster()
         self.missing = {"bus": "no probe has come back yet"}
-        tasks.start(self._follow_deliveries(), "deliveries")
-        tasks.start(self._follow_roster(tasks), "roster")
-        tasks.start(self._beat_for_ever(), "beat")
-        tasks.start(self._probe_for_ever(), "probe")
-        tasks.start(self._touch_for_ever(), "touch")
+        for part, name in (
+            (self._follow_deliveries(), "deliveries"),
+            (self._follow_roster(tasks), "roster"),
+            (self._beat_for_ever(), "beat"),
+            (self._probe_for_ever(), "probe"),
+            (self._touch_for_ever(), "touch"),
+        ):
+            tasks.start(self._vital(part, name), name)
+
+    async def _vital(self, part: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a part without which there is no life: should it ever fail, the gateway starts over."""
+        try:
+            await part
+        except Exception:
+            logger.exception("a part of the gateway failed: starting over", extra={"part": name})
+            await asyncio.sleep(RETRY_SECONDS)
+            self.lapsed()
 
     async def _insist(self, step: Callable[[], Awaitable[T]], part: str) -> T:
         """Repeat a step until the store has answered; meanwhile ``part`` is what is missing."""
@@ -195,7 +207,12 @@ class Life:
                 self.lapsed()
                 return
             if answer.incarnation != self.incarnation:
-                await self._new_incarnation(answer.incarnation)
+                try:
+                    await self._new_incarnation(answer.incarnation)
+                except ParleyError as error:
+                    logger.warning("not all could be registered again", extra={"code": error.code.name})
+                    await asyncio.sleep(RETRY_SECONDS)
+                    self._beat_now.set()
             elif answer.roster_epoch != self._roster.epoch:
                 await self._load_roster()
 

@@ -93,6 +93,8 @@ class SocketState:
         user: Its user.
         session: Its sessionID.
         pid: Its recovery id; None when recovery is off for it.
+        origin: What its messages are marked with, so that they do not come back to it: the pid, which it
+            shares with the socket it was recovered from, or else its own id.
         start: The inbox counter up to which the client was told at connect.
         waiting: Events that came before the greeting was written; None once it was.
         contacts: For the greeting of a fresh socket: its conversations.
@@ -100,12 +102,13 @@ class SocketState:
         position: The place that a recovered client had reached.
     """
 
-    __slots__ = ("contacts", "missed", "pid", "position", "session", "start", "user", "waiting")
+    __slots__ = ("contacts", "missed", "origin", "pid", "position", "session", "start", "user", "waiting")
 
-    def __init__(self, user: LocalUser, session: str, pid: str | None, start: int) -> None:
+    def __init__(self, user: LocalUser, session: str, pid: str | None, origin: str, start: int) -> None:
         self.user = user
         self.session = session
         self.pid = pid
+        self.origin = origin
         self.start = start
         self.waiting: list[tuple[int, Event]] | None = []
         self.contacts: list[Contact] = []

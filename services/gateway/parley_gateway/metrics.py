@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from parley_gateway.sio import reasons
+
 TRANSPORTS = ("websocket", "polling")
 CONNECT_RESULTS = ("opened", "resumed", "recovered", "refused", "unavailable", "full", "rate", "draining")
-DISCONNECT_REASONS = (
-    "client",
-    "transport",
-    "timeout",
-    "slow",
-    "drain",
-    "shed",
-    "lapsed",
-    "reset",
-    "protocol",
-)
+DISCONNECT_REASONS = (*reasons.ALL, "drain", "shed", "lapsed", "reset", "taken over", "other")
 MESSAGE_RESULTS = ("stored", "duplicate", "refused", "limited", "unavailable")
 RECOVERY_RESULTS = (
     "recovered",

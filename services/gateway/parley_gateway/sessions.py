@@ -11,9 +11,9 @@ import functools
 import itertools
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from parley_gateway import offsets
 from parley_gateway.batcher import Batcher
@@ -26,7 +26,7 @@ from parley_gateway.roster import Roster
 from parley_gateway.sio import ConnectRefused, TransportRefused
 from parley_gateway.store_client import Store
 from parley_shared import api, ids
-from parley_shared.errors import INVALID_USERNAME, UNAVAILABLE, ParleyError
+from parley_shared.errors import INTERNAL, INVALID_USERNAME, LAPSED, UNAVAILABLE, ParleyError
 from parley_shared.tasks import TaskGroup
 
 if TYPE_CHECKING:
@@ -38,6 +38,15 @@ _SECRET: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 
 BATCH: Final = 64
 WAITING: Final = 20_000
+FAULTS: Final = 4
+"""So often a request is repeated on which the store itself fails: more would fail the same way."""
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+AnyResult = TypeVar("AnyResult", bound=Any)
+
+_ABANDONED: Final = api.Failure(code=UNAVAILABLE.name, message="abandoned", retryable=True)
+_FAILED: Final = api.Failure(code=INTERNAL.name, message=INTERNAL.message, retryable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,45 +245,75 @@ class Sessions:
             self._depart(api.LostSocket(pid=pid))
 
     async def _send_opens(self, batch: list[Request]) -> list[api.OpenResult]:
-        nothing = api.OpenResult(failure=api.Failure(code="unavailable", message="abandoned", retryable=True))
-        live = _mark_sent(batch)
-        if not live:
-            return [nothing] * len(batch)
-        opens = [request.wish for request in live if isinstance(request.wish, api.Open)]
-        response = await self._until_answered(
-            lambda: self._store.open(api.OpenRequest(gateway=self._gateway_id(), opens=opens))
+        async def ask(live: list[Request]) -> list[api.OpenResult]:
+            opens = [request.wish for request in live if isinstance(request.wish, api.Open)]
+            answer = await self._store.open(api.OpenRequest(gateway=self._gateway_id(), opens=opens))
+            return answer.results
+
+        return await self._send(
+            batch, ask, api.OpenResult(failure=_FAILED), api.OpenResult(failure=_ABANDONED)
         )
-        self._notice_lapse(response.results)
-        results = iter(response.results)
-        return [next(results) if request.sent else nothing for request in batch]
 
     async def _send_recovers(self, batch: list[Request]) -> list[api.RecoverResult]:
-        nothing = api.RecoverResult(
-            failure=api.Failure(code="unavailable", message="abandoned", retryable=True)
-        )
+        async def ask(live: list[Request]) -> list[api.RecoverResult]:
+            recovers = [request.wish for request in live if isinstance(request.wish, api.Recover)]
+            answer = await self._store.recover(
+                api.RecoverRequest(gateway=self._gateway_id(), recovers=recovers)
+            )
+            return answer.results
+
+        # What cannot be recovered because of a fault starts afresh, or it would try the same for ever.
+        failed = api.RecoverResult(reason="failed")
+        return await self._send(batch, ask, failed, api.RecoverResult(failure=_ABANDONED))
+
+    async def _send(
+        self,
+        batch: list[Request],
+        ask: Callable[[list[Request]], Awaitable[list[AnyResult]]],
+        failed: AnyResult,
+        abandoned: AnyResult,
+    ) -> list[AnyResult]:
+        """Carry out a batch but for what nobody waits for any more; one result per item."""
         live = _mark_sent(batch)
-        if not live:
-            return [nothing] * len(batch)
-        recovers = [request.wish for request in live if isinstance(request.wish, api.Recover)]
-        response = await self._until_answered(
-            lambda: self._store.recover(api.RecoverRequest(gateway=self._gateway_id(), recovers=recovers))
-        )
-        self._notice_lapse(response.results)
-        results = iter(response.results)
-        return [next(results) if request.sent else nothing for request in batch]
-
-    def _notice_lapse(self, results: list[Any]) -> None:
-        if any(result.failure is not None and result.failure.code == "lapsed" for result in results):
+        answers = iter(await self._each(live, ask, failed) if live else [])
+        results = [next(answers) if request.sent else abandoned for request in batch]
+        if any(result.failure is not None and result.failure.code == LAPSED.name for result in results):
             self._on_lapsed()
+        return results
 
-    async def _until_answered(self, call: Callable[[], Any]) -> Any:
-        pause = 0.1
+    async def _each(
+        self,
+        items: list[Item],
+        ask: Callable[[list[Item]], Awaitable[list[AnyResult]]],
+        failed: AnyResult,
+    ) -> list[AnyResult]:
+        """Ask until there is an answer; an item on which the store fails does not take the others with it."""
+        try:
+            return await self._until_answered(lambda: ask(items))
+        except ParleyError as error:
+            if error.code is not INTERNAL:
+                raise
+            logger.error("the store fails on a batch", extra={"size": len(items), "detail": error.message})  # noqa: TRY400
+        if len(items) == 1:
+            return [failed]
+        return [result for item in items for result in await self._each([item], ask, failed)]
+
+    async def _until_answered(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a call until it is answered.
+
+        Raises:
+            ParleyError: The store will not have it, or fails on it again and again.
+        """
+        pause, faults = 0.1, 0
         while True:
             try:
                 return await call()
             except ParleyError as error:
                 if not error.code.retryable:
                     logger.error("the store refused a batch of sessions", extra={"code": error.code.name})  # noqa: TRY400
+                    raise
+                faults += error.code is INTERNAL
+                if faults == FAULTS:
                     raise
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
@@ -308,13 +347,17 @@ class Sessions:
         self._departures.submit(item)
 
     async def _send_departures(self, batch: list[api.Detach | api.LostSocket]) -> list[None]:
-        request = api.PresenceRequest(
-            gateway=self._gateway_id(),
-            detaches=[item for item in batch if isinstance(item, api.Detach)],
-            lost=[item for item in batch if isinstance(item, api.LostSocket)],
-        )
+        async def ask(items: list[api.Detach | api.LostSocket]) -> list[Any]:
+            request = api.PresenceRequest(
+                gateway=self._gateway_id(),
+                detaches=[item for item in items if isinstance(item, api.Detach)],
+                lost=[item for item in items if isinstance(item, api.LostSocket)],
+            )
+            await self._store.presence(request)
+            return [None] * len(items)
+
         try:
-            await self._until_answered(lambda: self._store.presence(request))
+            await self._each(batch, ask, None)
         except ParleyError as error:
             # Lapsed: the reaper does the same for all users of this gateway.
             logger.info("departures were not taken", extra={"code": error.code.name, "size": len(batch)})

@@ -274,8 +274,8 @@ class Done(Struct, kw_only=True):
 class Send(Struct, kw_only=True):
     """One message to store; ``from_name`` is the sender's username, told to recipients who lack it.
 
-    ``pid`` is the recovery id of the socket that sent it (a replay to that pid leaves it out);
-    ``socket`` its id (a live delivery leaves that socket out).
+    ``pid`` is the recovery id of the socket that sent it, or its own id when it has none: to that socket, and
+    to the one that takes its place, the message does not come back. ``socket`` is its id.
     """
 
     id: MessageId
@@ -362,13 +362,13 @@ class HistoryResponse(Struct, kw_only=True):
 
 
 class InboxEvent(Struct, kw_only=True):
-    """One numbered event of a user's inbox: a message (``message``) or a read mark (``read``).
+    """One numbered event of a user's inbox: a read mark (``read``), or else a message (``message``).
 
-    Exactly one of the two is set. ``pid``: the socket that caused it.
+    ``pid``: the socket that caused it.
     """
 
     counter: int
-    message: Raw | None = None
+    message: Raw = Raw(b"null")  # msgspec takes ``Raw | None`` for None alone
     from_: str = msgspec.field(name="from", default="")
     read: ReadMark | None = None
     pid: str = ""
@@ -528,14 +528,15 @@ class ProbeRequest(Struct, kw_only=True):
 class Delivery(Struct, tag="m", array_like=True):
     """A message for users of this gateway: ``to`` is [user, epoch, counter] each.
 
-    ``message`` is the ready JSON object that clients get, stored ``at``. ``socket`` sent it and is left out.
+    ``message`` is the ready JSON object that clients get, stored ``at``. The socket of ``pid`` (see `Send`)
+    has sent it and is left out.
     """
 
     from_: str
     from_name: str
     peer: str
     seq: int
-    socket: str
+    pid: str
     message: Raw
     to: list[tuple[str, str, int]]
     at: int = 0

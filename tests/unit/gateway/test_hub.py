@@ -49,10 +49,10 @@ class Bench:
         return socket
 
 
-def delivery(counter: int, *, epoch: str = "e", user: str = "alice", socket: str = "other") -> api.Delivery:
+def delivery(counter: int, *, epoch: str = "e", user: str = "alice", pid: str = "other") -> api.Delivery:
     """A message from bob with its seq equal to the counter."""
     body = msgspec.json.encode({"id": f"m{counter}", "content": f"text {counter}", "seq": counter})
-    return api.Delivery("bob", "Bob", user, counter, socket, msgspec.Raw(body), [(user, epoch, counter)])
+    return api.Delivery("bob", "Bob", user, counter, pid, msgspec.Raw(body), [(user, epoch, counter)])
 
 
 def page(counters: list[int], newest: int, *, complete: bool = True, epoch: str = "e") -> api.InboxResponse:
@@ -170,11 +170,25 @@ async def test_another_epoch_without_a_loss_goes_on(bench: Bench) -> None:
 
 
 async def test_the_sending_socket_is_left_out(bench: Bench) -> None:
-    """The sender's other sockets see the message, the sending one does not."""
-    sending, other = bench.join().ready(), bench.join().ready()
-    bench.hub.handle(delivery(1, socket=sending.sid))
+    """The sender's other sockets see the message; the sending one, also after a recovery, does not."""
+    sending, other = bench.join(pid="one").ready(), bench.join(pid="other").ready()
+    recovered, nameless = bench.join(pid="one").ready(), bench.join(pid=None).ready()
+    bench.hub.handle(delivery(1, pid="one"))
+    assert ids(sending) == ids(recovered) == []
+    assert ids(other) == ids(nameless) == ["m1"]
+    bench.hub.handle(delivery(2, pid=nameless.sid))
+    assert ids(nameless) == ["m1"]
+
+
+async def test_a_filled_gap_leaves_the_sending_socket_out(bench: Bench) -> None:
+    """What is fetched from the inbox does not come back to the socket that sent it either."""
+    sending, other = bench.join(pid="one").ready(), bench.join(pid="other").ready()
+    answer = page([1], 1)
+    answer.events[0].pid = "one"
+    bench.store.prepare("inbox", answer)
+    bench.hub.handle(api.Nudge("alice", "e", 1))
+    await until(lambda: ids(other) == ["m1"])
     assert ids(sending) == []
-    assert ids(other) == ["m1"]
 
 
 async def test_a_new_socket_gets_only_what_its_history_lacks(bench: Bench) -> None:

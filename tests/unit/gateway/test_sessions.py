@@ -16,10 +16,10 @@ from parley_gateway.hub import Hub
 from parley_gateway.login import NameLogin, usable_username
 from parley_gateway.metrics import Metrics
 from parley_gateway.roster import Roster
-from parley_gateway.sessions import Sessions, claims
+from parley_gateway.sessions import FAULTS, Sessions, claims
 from parley_gateway.sio import ConnectRefused, TransportRefused
 from parley_shared import api
-from parley_shared.errors import UNAVAILABLE, ParleyError
+from parley_shared.errors import INTERNAL, UNAVAILABLE, ParleyError
 from parley_shared.tasks import TaskGroup
 from tests.unit.gateway.fake_sockets import FakeSocket
 from tests.unit.gateway.fake_store import FakeStore
@@ -239,6 +239,14 @@ async def test_a_recovered_socket_gets_what_it_missed(bench: Bench) -> None:
 async def test_what_cannot_be_recovered_starts_afresh(bench: Bench) -> None:
     """All or nothing: `session` and `users` anew."""
     bench.store.prepare("recover", api.RecoverResponse(results=[api.RecoverResult(reason="trimmed")]))
+    bench.store.prepare("open", opened())
+    socket = await bench.connect(sessionID="secret", pid="p", offset="1.e.5.r.3")
+    assert [packet[0] for packet in socket.sent] == ["session", "users"]
+
+
+async def test_a_request_on_which_the_store_fails_does_not_hold_up_the_others(bench: Bench) -> None:
+    """The store's own fault is not repeated for ever: the client it is about starts afresh."""
+    bench.store.prepare("recover", *[ParleyError(INTERNAL)] * FAULTS)
     bench.store.prepare("open", opened())
     socket = await bench.connect(sessionID="secret", pid="p", offset="1.e.5.r.3")
     assert [packet[0] for packet in socket.sent] == ["session", "users"]

@@ -19,6 +19,7 @@ from msgspec import Raw
 from parley_shared import api
 from parley_shared.errors import ID_CONFLICT, UNKNOWN_RECIPIENT, ParleyError
 from parley_shared.ids import conversation_id
+from parley_store.answers import failure
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import Base, encode, fresh
 from parley_store.redis.deliveries import Deliveries, Place, by_gateway
@@ -27,7 +28,6 @@ from parley_store.redis.gaps import Gaps
 from parley_store.redis.history import finish
 from parley_store.redis.inbox import Inboxes, Outcome, Reference
 from parley_store.redis.recipients import Recipients
-from parley_store.redis.sessions import failure
 
 _APPENDED: Final = 0
 _CONFLICT: Final = 2

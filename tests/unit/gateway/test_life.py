@@ -1,0 +1,113 @@
+"""A gateway's life: what ends it, and what must not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from parley_gateway.clock import RedisClock
+from parley_gateway.hub import Hub
+from parley_gateway.life import Callbacks, Life
+from parley_gateway.metrics import Metrics
+from parley_gateway.roster import Roster
+from parley_shared import api
+from parley_shared.tasks import TaskGroup
+from tests.harness.waiting import eventually
+from tests.unit.gateway.fake_store import FakeStore
+
+LEASE_MS = 300
+
+
+class QuietBus:
+    """Redis, as far as streams are read: nothing ever comes, and XINFO answers what was prepared."""
+
+    def __init__(self) -> None:
+        self.infos: list[Any] = []
+
+    async def xread(self, *_: object, **__: object) -> None:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+
+    async def xinfo_stream(self, _key: str) -> Any:
+        """Answer or fail."""
+        info = self.infos.pop(0)
+        if isinstance(info, Exception):
+            raise info
+        return info
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+class Bench:
+    """A life over a fake store and a quiet bus."""
+
+    def __init__(self) -> None:
+        self.store = FakeStore()
+        self.bus = QuietBus()
+        self.tasks = TaskGroup("test")
+        self.done: list[str] = []
+        self.incarnation = "one"
+        roster, metrics = Roster(10), Metrics()
+        self.life = Life(
+            store=self.store,
+            bus=self.bus,  # type: ignore[arg-type]
+            hub=Hub(store=self.store, roster=roster, metrics=metrics, tasks=self.tasks, burst=10),
+            roster=roster,
+            clock=RedisClock(),
+            metrics=metrics,
+            callbacks=Callbacks(
+                describe=lambda: ("h:1", 0, 1, True, False),
+                reattach=self._reattach,
+                touch=self._reattach,
+                on_new_id=lambda _: self.done.append("new id"),
+                close_all=lambda _: self.done.append("closed"),
+                close_socket=lambda _: None,
+            ),
+        )
+        self.store.prepare("lease", *[self._lease] * 1000)
+        self.store.prepare("roster", *[api.RosterResponse(epoch="r", version=1, total=0, entries=[])] * 1000)
+
+    async def _reattach(self) -> None:
+        self.done.append("reattached")
+
+    def _lease(self, _request: api.LeaseRequest) -> api.LeaseResponse:
+        return api.LeaseResponse(
+            held=True,
+            now=1,
+            lease_ms=LEASE_MS,
+            incarnation=self.incarnation,
+            roster_epoch="r",
+            roster_version=1,
+            gateways=[],
+        )
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A life that has begun."""
+    bench = Bench()
+    bench.tasks.start(bench.life.run(), "life")
+    await eventually(lambda: len(bench.store.requests("lease")) > 1)
+    yield bench
+    await bench.tasks.close()
+
+
+async def test_another_incarnation_is_taken_in_though_redis_is_not_quite_there(bench: Bench) -> None:
+    """All users are registered again; a connection that was broken by the restart only costs another try."""
+    bench.bus.infos = [RedisConnectionError(), {"last-generated-id": b"0-0"}]
+    bench.incarnation = "two"
+    await eventually(lambda: bench.done == ["reattached"])
+    asked = len(bench.store.requests("lease"))
+    await eventually(lambda: len(bench.store.requests("lease")) > asked + 1, what="the lease is kept")
+
+
+async def test_a_life_whose_part_fails_starts_over(bench: Bench) -> None:
+    """Whatever happens to one of its tasks, a gateway never lives on without it."""
+    bench.bus.infos = [{}]  # no such answer: the beat fails on it
+    bench.incarnation = "two"
+    await eventually(lambda: bench.done[:2] == ["closed", "new id"])
