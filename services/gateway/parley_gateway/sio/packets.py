@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Never
 
 import msgspec
 
@@ -35,6 +36,7 @@ anything longer or out of place fails there.
 _ZERO: Final = ord("0")
 _EVENTS: Final = frozenset({EVENT, BINARY_EVENT})
 _EVENT_NAMES: Final = frozenset({str, int, float})
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -82,13 +84,36 @@ def decode(data: bytes) -> Packet:
     try:
         namespace = "/" if namespace_ is None else namespace_.decode()
         # A deep nest ends in RecursionError, which the decoder raises well before the stack ends.
-        payload = _decode(rest) if rest else None
+        payload = _decode_json(rest) if rest else None
     except (ValueError, RecursionError) as error:
         raise Malformed("json") from error
     attachments = 0 if attachments_ is None else int(attachments_)
     if (kind >= BINARY_EVENT) != (attachments > 0) or not _has_shape(kind, payload, empty=not rest):
         raise Malformed("packet")
     return Packet(kind, attachments, namespace, None if id_ is None else int(id_), payload)
+
+
+def _decode_json(data: bytes) -> Any:
+    """Decode JSON, in which JavaScript may have escaped half a surrogate pair: a text cut inside an emoji.
+
+    Such a text is no Unicode, but no breach of the protocol either: the application says what it thinks of
+    it, and the client keeps its connection. An event's name must be Unicode all the same. Raises ValueError
+    or RecursionError for what is no JSON.
+    """
+    try:
+        return _decode(data)
+    except msgspec.DecodeError:
+        if _SURROGATE.search(data) is None:
+            raise
+        payload = json.loads(data, parse_constant=_no_constant)
+        if type(payload) is list and payload and type(payload[0]) is str:
+            payload[0].encode()
+        return payload
+
+
+def _no_constant(name: str) -> Never:
+    """Refuse NaN and Infinity, which Python's decoder knows and JSON does not."""
+    raise ValueError(f"{name} is no JSON")
 
 
 def _has_shape(kind: int, payload: Any, *, empty: bool) -> bool:
