@@ -4,12 +4,12 @@
 -- Arguments, common: a fresh epoch, deadline (ms), HISTORY_LIMIT, CONVERSATION_TTL (ms, 0 keeps),
 --   IDEMPOTENCY_WINDOW (ms), age below which nothing is trimmed (ms), '1' when a repeat must write
 -- Arguments, per message: 'sender:id', digest of the content, the JSON object without its end (which is
---   seq and at: whoever reads it adds them), pid, socket
+--   seq and at: whoever reads it adds them), pid
 -- Result: per message {outcome, seq, at, epoch, epoch before, base}
 --   outcome 0 appended; 1 repeat; 2 the id belongs to another content; 3 repeat of a message whose
 --   numbering has gone since (there is nothing left to deliver)
 -- Error: LATE when the deadline has passed; then nothing was done.
-local COMMON, KEYS_EACH, ARGS_EACH = 7, 4, 5
+local COMMON, KEYS_EACH, ARGS_EACH = 7, 4, 4
 local fresh, deadline = ARGV[1], tonumber(ARGV[2])
 local limit, ttl = tonumber(ARGV[3]), tonumber(ARGV[4])
 local age, rewrite = tonumber(ARGV[6]), ARGV[7] == '1'
@@ -81,7 +81,7 @@ for item = 1, #KEYS / KEYS_EACH do
     end
     results[item] = { outcome, tonumber(seq), tonumber(at), row.epoch, row.before, row.base }
   else
-    local id = redis.call('XADD', stream, '0-*', 'd', ARGV[a + 3], 'a', now, 'p', ARGV[a + 4], 's', ARGV[a + 5])
+    local id = redis.call('XADD', stream, '0-*', 'd', ARGV[a + 3], 'a', now, 'p', ARGV[a + 4])
     local seq = tonumber(string.sub(id, 3))
     redis.call('HSET', ids, field, seq .. ':' .. now .. ':' .. row.created .. ':' .. digest)
     if row.begins then

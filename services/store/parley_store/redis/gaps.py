@@ -19,7 +19,7 @@ from parley_shared.ids import conversation_id
 from parley_store.redis import keys
 from parley_store.redis.base import Base
 from parley_store.redis.deliveries import Deliveries
-from parley_store.redis.history import body_of, sender_of, seq_of
+from parley_store.redis.history import body_of, pid_of, seq_of
 from parley_store.redis.inbox import Inboxes, Outcome, Reference
 from parley_store.redis.roster import Roster
 
@@ -36,7 +36,6 @@ class _Missing(NamedTuple):
 
     body: bytes
     message: api.Message
-    socket: str
 
 
 class Gaps:
@@ -96,10 +95,10 @@ class Gaps:
                 message = _decode(body_of(entry))
                 if reference.at - message.at > NEWS_MS:
                     break
-                pid, socket = sender_of(entry)
+                pid = pid_of(entry)
                 own = message.from_ == reference.user
                 lacking = reference._replace(seq=seq_of(entry), at=message.at, own=own, pid=pid)
-                found.append((lacking, _Missing(body_of(entry), message, socket)))
+                found.append((lacking, _Missing(body_of(entry), message)))
         return found
 
     async def _deliver(

@@ -45,6 +45,8 @@ class Gateways:
             ready=request.ready,
             draining=request.draining,
             beat=0,
+            deliveries=request.deliveries,
+            bus_lag_ms=request.bus_lag_ms,
         )
         held, now, beats, infos = await self._base.topology.call_once(
             scripts.LEASE,

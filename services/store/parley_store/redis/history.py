@@ -104,7 +104,7 @@ def finish(start: bytes, seq: int, at: int) -> bytes:
     return b'%b,"seq":%d,"at":%d}' % (start, seq, at)
 
 
-def sender_of(entry: Any) -> tuple[str, str]:
-    """Read the pid and the socket that sent an entry of a conversation."""
-    fields = entry[1]
-    return fields[5].decode(), fields[7].decode()
+def pid_of(entry: Any) -> str:
+    """Read the pid of the socket that sent an entry of a conversation."""
+    pid: bytes = entry[1][5]
+    return pid.decode()

@@ -103,7 +103,7 @@ class Messages:
             conversation = conversation_id(send.from_, send.to)
             start = _start(send)
             digest = hashlib.blake2b(send.content.encode(), digest_size=8).hexdigest()
-            arguments = (f"{send.from_}:{send.id}", digest, start, send.pid, send.socket)
+            arguments = (f"{send.from_}:{send.id}", digest, start, send.pid)
             items.append((conversation, keys.of_conversation(conversation), arguments))
             starts.append(start)
         common = (

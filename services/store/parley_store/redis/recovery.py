@@ -12,13 +12,13 @@ from typing import Final
 
 from parley_shared import api
 from parley_shared.errors import UNAVAILABLE, ParleyError
+from parley_store.answers import failure
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import Base, is_identifier
 from parley_store.redis.inbox import Entry, Inboxes
 from parley_store.redis.registry import Registration, Registry, Standing
 from parley_store.redis.roster import Head
 from parley_store.redis.roster_log import RosterLog
-from parley_store.redis.sessions import failure
 
 _ENTRIES: Final = 2000
 """Events of one recovery. More than this is quicker loaded anew."""
@@ -120,7 +120,7 @@ class Recovery:
         if events is None:
             raise _NotRecoverableError("trimmed")
         attempt.events += events
-        size = sum(len(bytes(event.message)) for event in attempt.events if event.message is not None)
+        size = sum(len(bytes(event.message)) for event in attempt.events if event.read is None)
         if size > self._base.config.recovery_bytes:
             raise _NotRecoverableError("too_much")
 

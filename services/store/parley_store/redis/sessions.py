@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec import Raw
 
 from parley_shared import api
-from parley_shared.errors import INVALID_USERNAME, LAPSED, Code, ParleyError
+from parley_shared.errors import INVALID_USERNAME, LAPSED, ParleyError
+from parley_store.answers import failure, user_of_subject
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import Base, is_identifier
 from parley_store.redis.history import History
 from parley_store.redis.registry import Registration, Registry, Standing
 from parley_store.redis.roster import Roster, username_of
-
-
-def failure(error: ParleyError | Code) -> api.Failure:
-    """Say in an answer why an item of a batch failed."""
-    code = error.code if isinstance(error, ParleyError) else error
-    return api.Failure(code=code.name, message=error.message, retryable=code.retryable)
-
-
-def user_of_subject(subject: str) -> str:
-    """Derive the userID of somebody who signs in elsewhere: the same for ever, and for that subject alone."""
-    return hashlib.blake2b(subject.encode(), digest_size=10, person=b"parley-subject").hexdigest()
 
 
 class Found(NamedTuple):

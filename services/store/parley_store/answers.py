@@ -1,0 +1,19 @@
+"""What both implementations of the store answer alike."""
+
+from __future__ import annotations
+
+import hashlib
+
+from parley_shared import api
+from parley_shared.errors import Code, ParleyError
+
+
+def failure(error: ParleyError | Code) -> api.Failure:
+    """Say in an answer why an item of a batch failed."""
+    code = error.code if isinstance(error, ParleyError) else error
+    return api.Failure(code=code.name, message=error.message, retryable=code.retryable)
+
+
+def user_of_subject(subject: str) -> str:
+    """Derive the userID of somebody who signs in elsewhere: the same for ever, and for that subject alone."""
+    return hashlib.blake2b(subject.encode(), digest_size=10, person=b"parley-subject").hexdigest()
