@@ -28,6 +28,7 @@ from parley_gateway.sessions import Sessions
 from parley_gateway.sio import EngineSettings, SocketServer, reasons
 from parley_gateway.store_client import HttpStore
 from parley_gateway.web import add_page
+from parley_shared import api
 from parley_shared.redis_client import AnyRedis
 from parley_shared.redis_client import connect as connect_redis
 from parley_shared.runtime import StartError
@@ -180,13 +181,17 @@ class Gateway:
 
     # --- what the life needs ------------------------------------------------------------------
 
-    def _describe(self) -> tuple[str, int, int, bool, bool]:
-        return (
-            self.config.address,
-            len(self.server.sessions()),
-            self.config.max_connections,
-            not self.not_ready(),
-            self.drainer.draining,
+    def _describe(self) -> api.LeaseRequest:
+        delivered = self.metrics.registry.get_sample_value("parley_gateway_messages_delivered_total")
+        return api.LeaseRequest(
+            gateway=self.gateway_id(),
+            address=self.config.address,
+            connections=len(self.server.sessions()),
+            capacity=self.config.max_connections,
+            ready=not self.not_ready(),
+            draining=self.drainer.draining,
+            deliveries=int(delivered or 0),
+            bus_lag_ms=int(self.life.bus_lag_seconds * 1000),
         )
 
     async def _reattach(self) -> None:

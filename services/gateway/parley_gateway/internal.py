@@ -76,6 +76,8 @@ def create_internal_app(gateway: Gateway) -> web.Application:
                 "ready": info.ready,
                 "draining": info.draining,
                 "beat": info.beat,
+                "deliveries_total": info.deliveries,
+                "bus_lag_seconds": info.bus_lag_ms / 1000,
             }
             for info in sorted(gateway.life.gateways.values(), key=lambda info: info.address)
         ]

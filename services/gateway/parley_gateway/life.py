@@ -44,7 +44,7 @@ class Callbacks:
     """What a life needs from the rest of the gateway.
 
     Attributes:
-        describe: Gives (address, connections, capacity, ready, draining) for the beat.
+        describe: Says how the gateway is, for the beat; the lease fills in the rest.
         reattach: Registers all local users again.
         touch: Renews the sessions of all local users.
         on_new_id: Told the new id before it is used.
@@ -52,7 +52,7 @@ class Callbacks:
         close_socket: Closes one socket by its id, if it is here.
     """
 
-    describe: Callable[[], tuple[str, int, int, bool, bool]]
+    describe: Callable[[], api.LeaseRequest]
     reattach: Callable[[], Awaitable[None]]
     touch: Callable[[], Awaitable[None]]
     on_new_id: Callable[[str], None]
@@ -95,12 +95,14 @@ class Life:
         self.gateways: dict[str, api.GatewayInfo] = {}
         self.missing: dict[str, str] = {"lease": "not taken yet"}
         self.incarnation = ""
+        self._heard = ""
         self._over = asyncio.Event()
         self._looking_up = asyncio.Lock()
         self._looked_up_at = 0.0
         self._lease_seconds = 15.0
         self._session_ttl_seconds = 86_400.0
         self._probe: tuple[str, float] | None = None
+        self.bus_lag_seconds = 0.0
         self._beat_now = asyncio.Event()
         self._deliveries: StreamReader | None = None
         self._changes: StreamReader | None = None
@@ -123,9 +125,10 @@ class Life:
             self.gateway_id = ids.gateway_id()
             self._do.on_new_id(self.gateway_id)
 
-    def lapsed(self) -> None:
-        """End this life: the store says that the lease is gone."""
-        self._over.set()
+    def lapsed(self, gateway_id: str) -> None:
+        """End the life under an id, if it is the present one: the store says that its lease is gone."""
+        if gateway_id == self.gateway_id:
+            self._over.set()
 
     async def _begin(self, tasks: TaskGroup) -> None:
         beat = await self._insist(lambda: self._beat(first=True), "lease")
@@ -137,7 +140,7 @@ class Life:
         for part, name in (
             (self._follow_deliveries(), "deliveries"),
             (self._follow_roster(tasks), "roster"),
-            (self._beat_for_ever(), "beat"),
+            (self._beat_for_ever(tasks), "beat"),
             (self._probe_for_ever(), "probe"),
             (self._touch_for_ever(), "touch"),
         ):
@@ -150,7 +153,7 @@ class Life:
         except Exception:
             logger.exception("a part of the gateway failed: starting over", extra={"part": name})
             await asyncio.sleep(RETRY_SECONDS)
-            self.lapsed()
+            self.lapsed(self.gateway_id)
 
     async def _insist(self, step: Callable[[], Awaitable[T]], part: str) -> T:
         """Repeat a step until the store has answered; meanwhile ``part`` is what is missing."""
@@ -164,19 +167,10 @@ class Life:
     # --- the lease ----------------------------------------------------------------------------
 
     async def _beat(self, *, first: bool = False) -> api.LeaseResponse:
-        address, connections, capacity, ready, draining = self._do.describe()
+        request = self._do.describe()
+        request.first = first
         sent = time.monotonic()
-        answer = await self._store.lease(
-            api.LeaseRequest(
-                gateway=self.gateway_id,
-                address=address,
-                connections=connections,
-                capacity=capacity,
-                ready=ready,
-                draining=draining,
-                first=first,
-            )
-        )
+        answer = await self._store.lease(request)
         self._clock.observe(answer.now, sent, time.monotonic())
         self._lease_seconds = answer.lease_ms / 1000
         self._session_ttl_seconds = answer.session_ttl_ms / 1000
@@ -184,7 +178,8 @@ class Life:
         self._metrics.store_up.set(1)
         return answer
 
-    async def _beat_for_ever(self) -> None:
+    async def _beat_for_ever(self, tasks: TaskGroup) -> None:
+        catching_up: asyncio.Task[Any] | None = None
         last = time.monotonic()
         while True:
             await self._next_beat()
@@ -192,7 +187,7 @@ class Life:
             if now - last > self._lease_seconds * 4 / 3 + 1:
                 # The process was paused: it may have been reaped, and others may have been told so.
                 logger.warning("paused for longer than a lease", extra={"seconds": round(now - last, 1)})
-                self.lapsed()
+                self.lapsed(self.gateway_id)
                 return
             last = now
             try:
@@ -204,17 +199,13 @@ class Life:
                 continue
             last = time.monotonic()
             if not answer.held:
-                self.lapsed()
+                self.lapsed(self.gateway_id)
                 return
-            if answer.incarnation != self.incarnation:
-                try:
-                    await self._new_incarnation(answer.incarnation)
-                except ParleyError as error:
-                    logger.warning("not all could be registered again", extra={"code": error.code.name})
-                    await asyncio.sleep(RETRY_SECONDS)
-                    self._beat_now.set()
-            elif answer.roster_epoch != self._roster.epoch:
-                await self._load_roster()
+            self._heard = answer.incarnation
+            behind = answer.incarnation != self.incarnation or answer.roster_epoch != self._roster.epoch
+            # In a task of its own: however long it takes, the lease is kept.
+            if behind and (catching_up is None or catching_up.done()):
+                catching_up = tasks.start(self._vital(self._catch_up(), "catch up"), "catch up")
 
     async def _next_beat(self) -> None:
         """Wait for the next beat's time, or until Redis is back after a fault."""
@@ -225,17 +216,27 @@ class Life:
             return
         self._beat_now.clear()
 
-    async def _new_incarnation(self, incarnation: str) -> None:
+    async def _catch_up(self) -> None:
         """Redis may have lost its last writes: say again who is here, and learn again who is where."""
-        logger.warning("Redis has come back as another incarnation: registering all users again")
-        if self._deliveries is not None and not await self._deliveries.rewind():
-            self.lapsed()
-            return
-        await self._do.reattach()
-        await self._load_roster()
-        if self._changes is not None:
-            self._changes.position = self._roster.version
-        self.incarnation = incarnation
+        while True:
+            incarnation = self._heard
+            try:
+                if incarnation != self.incarnation:
+                    logger.warning("Redis has come back as another incarnation: registering all users again")
+                    if self._deliveries is not None and not await self._deliveries.rewind():
+                        self.lapsed(self.gateway_id)
+                        return
+                    await self._do.reattach()
+                await self._load_roster()
+            except ParleyError as error:
+                logger.warning("not all could be registered again", extra={"code": error.code.name})
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if self._changes is not None:
+                self._changes.position = self._roster.version
+            self.incarnation = incarnation
+            if incarnation == self._heard:
+                return
 
     def _know(self, gateways: list[api.GatewayInfo], asked_at: float) -> None:
         self.gateways = {info.gateway: info for info in gateways}
@@ -337,7 +338,8 @@ class Life:
 
     def _on_probe(self, nonce: str) -> None:
         if self._probe is not None and self._probe[0] == nonce:
-            self._metrics.bus_lag.set(time.monotonic() - self._probe[1])
+            self.bus_lag_seconds = time.monotonic() - self._probe[1]
+            self._metrics.bus_lag.set(self.bus_lag_seconds)
             self._probe = None
             self.missing = {}
 

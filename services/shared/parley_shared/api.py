@@ -461,6 +461,7 @@ class UsersResponse(Struct, kw_only=True):
 class LeaseRequest(Struct, kw_only=True):
     """``POST /v1/gateways/lease``: take (``first``) or renew a gateway's lease, every few seconds.
 
+    ``deliveries`` counts messages written to sockets, ``bus_lag_ms`` is how long the last probe took.
     ``address`` is ``host:port`` at which other gateways reach this one's public port.
     """
 
@@ -470,6 +471,8 @@ class LeaseRequest(Struct, kw_only=True):
     capacity: Count
     ready: bool
     draining: bool = False
+    deliveries: Count = 0
+    bus_lag_ms: Count = 0
     first: bool = False
 
 
@@ -483,6 +486,8 @@ class GatewayInfo(Struct, kw_only=True):
     ready: bool
     draining: bool
     beat: int
+    deliveries: int = 0
+    bus_lag_ms: int = 0
 
 
 class LeaseResponse(Struct, kw_only=True):
