@@ -101,7 +101,7 @@ class Sessions:
         gateway_id: Gives the gateway's current id.
         roster_limit: Entries of `users`.
         users_bytes: Size of `users`.
-        on_lapsed: Called when the store says that the gateway's lease is gone.
+        on_lapsed: Called with the gateway's id when the store says that its lease is gone.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Sessions:
         gateway_id: Callable[[], str],
         roster_limit: int,
         users_bytes: int,
-        on_lapsed: Callable[[], None],
+        on_lapsed: Callable[[str], None],
     ) -> None:
         self._store = store
         self._login = login
@@ -247,7 +247,9 @@ class Sessions:
     async def _send_opens(self, batch: list[Request]) -> list[api.OpenResult]:
         async def ask(live: list[Request]) -> list[api.OpenResult]:
             opens = [request.wish for request in live if isinstance(request.wish, api.Open)]
-            answer = await self._store.open(api.OpenRequest(gateway=self._gateway_id(), opens=opens))
+            gateway = self._gateway_id()
+            answer = await self._store.open(api.OpenRequest(gateway=gateway, opens=opens))
+            self._notice_lapse(gateway, answer.results)
             return answer.results
 
         return await self._send(
@@ -257,9 +259,9 @@ class Sessions:
     async def _send_recovers(self, batch: list[Request]) -> list[api.RecoverResult]:
         async def ask(live: list[Request]) -> list[api.RecoverResult]:
             recovers = [request.wish for request in live if isinstance(request.wish, api.Recover)]
-            answer = await self._store.recover(
-                api.RecoverRequest(gateway=self._gateway_id(), recovers=recovers)
-            )
+            gateway = self._gateway_id()
+            answer = await self._store.recover(api.RecoverRequest(gateway=gateway, recovers=recovers))
+            self._notice_lapse(gateway, answer.results)
             return answer.results
 
         # What cannot be recovered because of a fault starts afresh, or it would try the same for ever.
@@ -276,10 +278,11 @@ class Sessions:
         """Carry out a batch but for what nobody waits for any more; one result per item."""
         live = _mark_sent(batch)
         answers = iter(await self._each(live, ask, failed) if live else [])
-        results = [next(answers) if request.sent else abandoned for request in batch]
+        return [next(answers) if request.sent else abandoned for request in batch]
+
+    def _notice_lapse(self, gateway: str, results: list[Any]) -> None:
         if any(result.failure is not None and result.failure.code == LAPSED.name for result in results):
-            self._on_lapsed()
-        return results
+            self._on_lapsed(gateway)
 
     async def _each(
         self,

@@ -49,7 +49,7 @@ class Bench:
             on_lapsed=self._lapsed,
         )
 
-    def _lapsed(self) -> None:
+    def _lapsed(self, _gateway: str) -> None:
         self.lapses += 1
 
     async def connect(self, **auth: Any) -> FakeSocket:
