@@ -119,7 +119,7 @@ class Proxy:
             self._tasks.start(self._pump(link, target_reader, writer), "out"),
         )
         try:
-            await asyncio.gather(*pumps)
+            await asyncio.wait(pumps)
         finally:
             self._links.discard(link)
             link.cut()

@@ -6,9 +6,9 @@ from tests.chaos.timing import percentile, recovery_times
 from tests.harness.journal import Entry
 
 
-def entry(kind: str, at: int, name: str = "", **argument: object) -> Entry:
+def entry(kind: str, when: int, name: str = "", **argument: object) -> Entry:
     """Something that happened to a client at a time."""
-    return Entry(kind, name, (argument,) if name else (), {"at": at})
+    return Entry(kind, name, (argument,) if name else (), {"at": when})
 
 
 def test_a_client_is_back_when_it_has_what_was_stored_before() -> None:
