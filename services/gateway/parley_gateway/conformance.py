@@ -97,7 +97,7 @@ async def serve(stop: Stop) -> None:
         StartError: The port is no number or cannot be bound.
     """
     port = os.environ.get("PORT", "3000")
-    runner = web.AppRunner(create_app(), access_log=None, handler_cancellation=True)
+    runner = web.AppRunner(create_app(), access_log=None, handler_cancellation=True, auto_decompress=False)
     await runner.setup()
     try:
         await web.TCPSite(runner, port=int(port)).start()

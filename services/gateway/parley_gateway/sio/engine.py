@@ -100,7 +100,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc] # python-enginei
         """Serve all methods at a path of an aiohttp application.
 
         The application's runner needs ``handler_cancellation=True``: that is how the server learns that a
-        client has dropped its open poll.
+        client has dropped its open poll. With ``auto_decompress=False`` no compressed body is unpacked on its
+        way to being refused.
         """
         app.router.add_route("*", f"/{engineio_path.strip('/')}/", self.handle_request)
 
@@ -219,8 +220,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc] # python-enginei
             self.on_malformed("post overlap")
             session.close(reasons.PARSE_ERROR)
             return _error(_BAD_REQUEST)
-        encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity")
-        if encoding != "identity" or request.content_type == "application/octet-stream":
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
             self.on_malformed("payload")
             session.close(reasons.PARSE_ERROR)
             return _error(_BAD_REQUEST)

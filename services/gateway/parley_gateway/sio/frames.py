@@ -26,15 +26,15 @@ class Frame:
 
     Attributes:
         wire: Unmasked, uncompressed WebSocket frames.
-        count: How many packets they are.
+        parts: The frames of one packet each that they are made of; empty when this is one.
     """
 
-    __slots__ = ("_polled", "count", "wire")
+    __slots__ = ("_polled", "parts", "wire")
 
-    def __init__(self, wire: bytes, count: int = 1, polled: bytes | None = None) -> None:
+    def __init__(self, wire: bytes, *, polled: bytes | None = None, parts: tuple[Frame, ...] = ()) -> None:
         self.wire = wire
-        self.count = count
         self._polled = polled
+        self.parts = parts
 
     @classmethod
     def text(cls, packet: bytes) -> Self:
@@ -80,18 +80,17 @@ class Frame:
     @classmethod
     def joined(cls, frames: Iterable[Frame]) -> Self:
         """Make one frame of several, so that they go out in one write."""
-        parts = list(frames)
-        return cls(
-            b"".join([part.wire for part in parts]),
-            sum(part.count for part in parts),
-            SEPARATOR.join([part.polled for part in parts]),
-        )
+        parts = tuple(part for frame in frames for part in (frame.parts or (frame,)))
+        return cls(b"".join([part.wire for part in parts]), parts=parts)
 
     @property
     def polled(self) -> bytes:
         """The packets as a polling payload (text; binary as ``b`` and base64)."""
         if self._polled is None:
-            self._polled = self.wire[header_size(self.wire) :]
+            if self.parts:
+                self._polled = SEPARATOR.join([part.polled for part in self.parts])
+            else:
+                self._polled = self.wire[header_size(self.wire) :]
         return self._polled
 
 

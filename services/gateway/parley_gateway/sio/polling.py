@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Final
 
 from parley_gateway.sio.frames import SEPARATOR, Frame
 
 NOOP: Final = b"6"
 CLOSE: Final = b"1"
+MAX_PACKETS: Final = 16
+"""Most packets of one answer: python-engineio's client gives up on a payload of more."""
 
 
 class PollOverlap(Exception):  # noqa: N818 - an event of the protocol
@@ -20,21 +23,24 @@ class Polling:
 
     Attributes:
         posting: A POST is being read; the protocol allows one at a time.
-        count: Packets waiting.
         size: Bytes waiting, as WebSocket frames (near enough to what a poll will carry).
     """
 
     name: Final = "polling"
-    __slots__ = ("_last", "_queue", "_waiter", "count", "posting", "probing", "size")
+    __slots__ = ("_last", "_queue", "_waiter", "posting", "probing", "size")
 
     def __init__(self) -> None:
-        self._queue: list[Frame] = []
+        self._queue: deque[Frame] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._last: bytes | None = None  # ends the transport: nothing comes after it
         self.posting = False
         self.probing = False
-        self.count = 0
         self.size = 0
+
+    @property
+    def count(self) -> int:
+        """Packets waiting."""
+        return len(self._queue)
 
     def send(self, frame: Frame) -> None:
         """Queue packets and wake the open poll, if there is one.
@@ -42,13 +48,17 @@ class Polling:
         The poll takes all that is queued by the time its request handler runs, so packets sent together
         travel together.
         """
-        self._queue.append(frame)
-        self.count += frame.count
+        if frame.parts:
+            self._queue.extend(frame.parts)
+        else:
+            self._queue.append(frame)
         self.size += len(frame.wire)
         self._wake()
 
     async def poll(self) -> bytes:
-        """Wait until there is something to send, and return it as one payload.
+        """Wait until there is something to send, and return it as one payload of at most `MAX_PACKETS`.
+
+        When the transport ends, all that waits goes with the last packet.
 
         Raises:
             PollOverlap: Another poll is open.
@@ -61,15 +71,17 @@ class Polling:
                 await self._waiter
             finally:
                 self._waiter = None
-        packets = [frame.polled for frame in self.take()]
         if self._last is not None:
-            packets.append(self._last)
-        return SEPARATOR.join(packets) or NOOP
+            return SEPARATOR.join([*(frame.polled for frame in self.take()), self._last])
+        frames = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_PACKETS))]
+        self.size -= sum(len(frame.wire) for frame in frames)
+        return SEPARATOR.join([frame.polled for frame in frames]) or NOOP
 
     def take(self) -> list[Frame]:
         """Remove and return what is queued."""
-        frames, self._queue = self._queue, []
-        self.count = self.size = 0
+        frames = list(self._queue)
+        self._queue.clear()
+        self.size = 0
         return frames
 
     def probe(self, *, probing: bool) -> None:

@@ -115,7 +115,7 @@ class Session:
         self.state: Any = None
         self.slot: int | None = None
         self._probe: WebSocketConnection | None = None
-        self._stalled = False  # too much waits for the client; it is about to be closed
+        self._stalled = False  # it is about to be closed and sends nothing more
         now = asyncio.get_running_loop().time()
         self.join_by = now + owner.settings.connect_timeout_seconds
         self._ping_at = now + owner.settings.ping_interval_seconds
@@ -144,7 +144,12 @@ class Session:
             asyncio.get_running_loop().call_soon(self.close, reasons.SLOW_CLIENT)
 
     def close_soon(self, reason: str) -> None:
-        """Close from the event loop, after what runs now."""
+        """Send nothing more, and close from the event loop, after what runs now."""
+        if self.closed:
+            return
+        self._stalled = True
+        if isinstance(self.transport, Polling):
+            self.transport.finish(CLOSE)  # goes out with what waits, in one answer
         asyncio.get_running_loop().call_soon(self.close, reason)
 
     # Receiving
@@ -155,14 +160,14 @@ class Session:
             return
         if connection is not self.transport:
             self._on_probe_message(connection, payload)
-        elif text:
-            try:
+            return
+        try:
+            if text:
                 self._on_packet(payload)
-            except Malformed as error:
-                self.on_malformed(error.kind)
-                self.close(reasons.PARSE_ERROR)
-        else:
-            self._on_data(payload, text=False)
+            else:
+                self._owner.application.on_message(self, payload, text=False)
+        except Malformed as error:
+            self._reject(error.kind)
 
     def on_payload(self, body: bytes) -> bool:
         """Handle the body of a POST: packets with separators between.
@@ -179,35 +184,30 @@ class Session:
                 if self.closed:
                     break
         except UnicodeDecodeError:
-            self.on_malformed("payload")
-            self.close(reasons.PARSE_ERROR)
+            self._reject("payload")
             return False
         except Malformed as error:
-            self.on_malformed(error.kind)
-            self.close(reasons.PARSE_ERROR)
+            self._reject(error.kind)
             return False
         return True
 
     def _on_packet(self, packet: bytes) -> None:
         kind = packet[0] if packet else 0
         if kind == _MESSAGE:
-            self._on_data(packet[1:], text=True)
+            self._owner.application.on_message(self, packet[1:], text=True)
         elif packet == b"3":
             self._pong_by = math.inf
             self._ping_at = asyncio.get_running_loop().time() + self._owner.settings.ping_interval_seconds
         elif packet == b"1":
             self.close(reasons.CLIENT_CLOSE)
         elif kind == _BASE64 and isinstance(self.transport, Polling):
-            self._on_data(decode_base64(packet[1:]), text=False)
+            self._owner.application.on_message(self, decode_base64(packet[1:]), text=False)
         elif packet not in {b"5", b"6"}:  # a late upgrade or a noop changes nothing, and Node ignores it too
             raise Malformed("packet")
 
-    def _on_data(self, data: bytes, *, text: bool) -> None:
-        try:
-            self._owner.application.on_message(self, data, text=text)
-        except Malformed as error:
-            self.on_malformed(error.kind)
-            self.close(reasons.PARSE_ERROR)
+    def _reject(self, kind: str) -> None:
+        self.on_malformed(kind)
+        self.close(reasons.PARSE_ERROR)
 
     def on_malformed(self, kind: str) -> None:
         """Count input that breaks the protocol."""
