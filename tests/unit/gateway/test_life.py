@@ -61,7 +61,9 @@ class Bench:
             clock=RedisClock(),
             metrics=metrics,
             callbacks=Callbacks(
-                describe=lambda: ("h:1", 0, 1, True, False),
+                describe=lambda: api.LeaseRequest(
+                    gateway=self.life.gateway_id, address="h:1", connections=0, capacity=1, ready=True
+                ),
                 reattach=self._reattach,
                 touch=self._reattach,
                 on_new_id=lambda _: self.done.append("new id"),
