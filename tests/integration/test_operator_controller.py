@@ -8,7 +8,7 @@ from typing import Any
 import kopf
 import pytest
 
-from parley_operator.cluster import Cluster
+from parley_operator.cluster import DELETION_COST, DRAIN_LABEL, Cluster
 from parley_operator.controller import Controller, Tools
 from parley_operator.gateways import Gateways
 from parley_operator.kube import ConflictError, KubeClient, KubeError
@@ -93,7 +93,7 @@ async def test_it_grows_by_what_is_needed(desk: Desk) -> None:
     """Three hundred and thirty connections on two pods become four pods, in one write of the scale."""
     desk.world.make_object()
     await desk.world.make_deployment(180, 150)
-    assert not await desk.look()
+    assert await desk.look()
     assert desk.world.replicas == 4
     assert desk.events == ["ScaledUp"]
     status = desk.world.status
@@ -128,9 +128,10 @@ async def test_a_drain_goes_its_whole_way(desk: Desk) -> None:
     assert desk.world.replicas == 2
     await desk.world.settle()
     assert set(desk.world.gateways) == {"gateway-0", "gateway-2"}
-    assert not await desk.look()
+    assert await desk.look()
     assert "drain" not in desk.world.status
     assert desk.world.condition("Draining") == ("False", "Drained")
+    assert not await desk.look()
     assert desk.world.status["lastScaleReason"] == "3 to 2: Drained"
     assert desk.events == ["DrainStarted", "ScaledDown"]
     assert desk.metric("parley_operator_drains_total", result="emptied") == 1
@@ -427,6 +428,25 @@ async def test_who_applies_the_replicas_is_left_alone(desk: Desk) -> None:
     await desk.look()
     assert desk.world.replicas == 2
     assert "argocd" in desk.world.status["conditions"][0]["message"]
+
+
+async def test_of_two_objects_the_older_one_acts(desk: Desk) -> None:
+    """A second object for the same Deployment names the first, and leaves its drains alone."""
+    desk.world.make_object(minReplicas=2)
+    await desk.world.make_deployment(40, 5, 30)
+    desk.world.gateways["gateway-1"].sticky = True
+    await desk.look()
+    older = {**desk.world.object, "status": {}}
+    older["metadata"] = {**older["metadata"], "name": "another", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    desk.world.api.objects["parley.dev/v1/parleygateways", NAMESPACE, "another"] = older
+    created = {"metadata": {"creationTimestamp": "2026-02-02T00:00:00Z"}}
+    desk.world.api.change(("parley.dev/v1/parleygateways", NAMESPACE, "parley"), created)
+    theirs = {"metadata": {"labels": {DRAIN_LABEL: "another"}, "annotations": {DELETION_COST: "-1000"}}}
+    desk.world.api.change(("v1/pods", NAMESPACE, "gateway-2"), theirs)
+    await desk.look()
+    assert desk.world.condition("Ready") == ("False", "ReplicasManagedElsewhere")
+    assert "ParleyGateway another" in desk.world.status["conditions"][0]["message"]
+    assert desk.world.marked() == {"gateway-2"}
 
 
 async def test_a_disruption_budget_is_respected(desk: Desk) -> None:

@@ -25,7 +25,7 @@ from parley_operator.cluster import DRAIN_LABEL, Cluster
 from parley_operator.config import OperatorConfig
 from parley_operator.controller import Controller, Tools, give_back
 from parley_operator.gateways import Gateways, NoAnswerError
-from parley_operator.kube import KubeClient, KubeError, NotFoundError
+from parley_operator.kube import FIELD_MANAGER, KubeClient, KubeError, NotFoundError
 from parley_operator.leader import Leader
 from parley_operator.metrics import Metrics
 from parley_operator.observe import Observer
@@ -163,6 +163,8 @@ def kopf_settings(settings: kopf.OperatorSettings, config: OperatorConfig) -> No
     settings.peering.standalone = True
     # Events say what was done; log lines stay in the log.
     settings.posting.loggers = False
+    settings.posting.reporting_component = FIELD_MANAGER
+    settings.posting.event_name_prefix = f"{FIELD_MANAGER}-"
     settings.watching.server_timeout = _WATCH_SECONDS
     settings.watching.client_timeout = _WATCH_SECONDS + 15
     settings.watching.connect_timeout = 15

@@ -19,10 +19,17 @@ DRAIN_COST: Final = "-1000"
 _OBJECTS: Final = f"/apis/{GROUP}/{VERSION}"
 
 
+class HeaderSpec(msgspec.Struct, frozen=True):
+    """What a ParleyGateway manages."""
+
+    deployment: str = ""
+
+
 class Header(msgspec.Struct, frozen=True):
-    """Any object, as far as its metadata."""
+    """A ParleyGateway, as far as it can be read even when it is not valid."""
 
     metadata: Metadata
+    spec: HeaderSpec = HeaderSpec()
 
 
 class Cluster:
@@ -32,7 +39,7 @@ class Cluster:
         self._client = client
 
     async def headers(self, namespace: str) -> tuple[Header, ...]:
-        """List the ParleyGateways of a namespace, or of all; an object that is not valid is among them."""
+        """List the ParleyGateways of a namespace, or of all, also those that are not valid."""
         where = f"/namespaces/{namespace}" if namespace else ""
         return (await self._client.get(f"{_OBJECTS}{where}/{PLURAL}", Listing[Header])).items
 

@@ -98,7 +98,7 @@ class Controller:
                 continue
 
     async def look(self) -> bool:
-        """Look once and do what is to be done; returns whether a drain is under way.
+        """Look once and do what is to be done; returns whether to look again soon.
 
         Raises:
             KubeError: The API did not answer, or others wrote each time in between.
@@ -139,7 +139,8 @@ class Controller:
         drain = await self._act(gateway, seen, decision, drain, shed)
         await self._keep_drained(seen, drain)
         self._measure(seen, decision)
-        return drain is not None
+        # After an action the next one may be due at once: a cancelled drain is often followed by growing.
+        return drain is not None or not isinstance(decision.action, core.Hold)
 
     async def _stuck(self, gateway: ParleyGateway, reason: str, message: str) -> bool:
         await self._write(gateway, report.of_problem(gateway, self._tools.clock(), reason, message))
@@ -215,7 +216,11 @@ class Controller:
     async def _keep_drained(self, seen: Seen, drain: core.Drain | None) -> None:
         """Bring the pods and the drain together; what does not answer is tried again at the next look."""
         leaving = {pod.uid for pod in drain.pods} if drain else set()
-        pods = [pod for uid, pod in seen.pods.items() if uid in leaving or DRAIN_LABEL in pod.metadata.labels]
+        pods = [
+            pod
+            for uid, pod in seen.pods.items()
+            if uid in leaving or pod.metadata.labels.get(DRAIN_LABEL) == self._name
+        ]
         await asyncio.gather(*(self._bring(pod, seen, leaving=pod.metadata.uid in leaving) for pod in pods))
 
     async def _bring(self, pod: PodObject, seen: Seen, *, leaving: bool) -> None:

@@ -272,7 +272,9 @@ def _continue(view: View, drain: Drain, least: int) -> Action:
         # Its replacement is new and empty: that one goes first in the next drain.
         return CancelDrain(Reason.POD_VANISHED)
     if not view.complete:
-        return Hold(Reason.DATA_MISSING)
+        # Neither removed nor kept out of service for ever: at the deadline the pods are given back.
+        late = view.now >= drain.deadline
+        return CancelDrain(Reason.DATA_MISSING) if late else Hold(Reason.DATA_MISSING)
     if any(pod.pending for pod in view.pods if pod.uid not in leaving) and not all(
         pod.pending for pod in present
     ):

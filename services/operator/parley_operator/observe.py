@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from parley_operator import core, schedule
-from parley_operator.cluster import DRAIN_LABEL, Cluster
+from parley_operator.cluster import DRAIN_LABEL, Cluster, Header
 from parley_operator.gateways import DrainState, Gateways, NoAnswerError, orphaned
 from parley_operator.objects import Autoscaler, Budget, Deployment, PodObject
 from parley_operator.spec import ParleyGateway
@@ -76,10 +76,11 @@ class Observer:
         namespace = gateway.metadata.namespace
         minimum = schedule.minimum(gateway.spec.min_replicas, gateway.spec.schedule, now)
         deployment = await self._cluster.deployment(namespace, gateway.spec.deployment)
-        listed, budgets, autoscalers, leases = await asyncio.gather(
+        listed, budgets, autoscalers, objects, leases = await asyncio.gather(
             self._cluster.pods(namespace, deployment.spec.selector.text()),
             self._cluster.budgets(namespace),
             self._cluster.autoscalers(namespace),
+            self._cluster.headers(namespace),
             self._leases(namespace),
         )
         pods = {pod.metadata.uid: pod for pod in listed if pod.live}
@@ -108,7 +109,7 @@ class Observer:
             pods=known,
             minimum=minimum,
             rollout=deployment.rolling_out,
-            other_manager=_other_manager(deployment, autoscalers),
+            other_manager=_other_manager(gateway, deployment, autoscalers, objects),
             store_answered=not isinstance(leases, str),
             orphaned=0 if isinstance(leases, str) else orphaned(leases, addresses),
             disruptions_allowed=_allowed(budgets, list(pods.values())),
@@ -144,11 +145,21 @@ class Observer:
         return state.connections
 
 
-def _other_manager(deployment: Deployment, autoscalers: Sequence[Autoscaler]) -> str | None:
+def _other_manager(
+    gateway: ParleyGateway,
+    deployment: Deployment,
+    autoscalers: Sequence[Autoscaler],
+    objects: Sequence[Header],
+) -> str | None:
+    """Find who else manages the replicas; of several objects for one Deployment the oldest does."""
     for autoscaler in autoscalers:
         target = autoscaler.spec.scale_target_ref
         if target.kind == "Deployment" and target.name == deployment.metadata.name:
             return f"HorizontalPodAutoscaler {autoscaler.metadata.name}"
+    rivals = [item.metadata for item in objects if item.spec.deployment == deployment.metadata.name]
+    oldest = min(rivals, key=lambda meta: (meta.creation_timestamp, meta.name), default=gateway.metadata)
+    if oldest.name != gateway.metadata.name:
+        return f"ParleyGateway {oldest.name}"
     return deployment.applied_by
 
 

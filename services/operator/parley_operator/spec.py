@@ -162,6 +162,7 @@ class Metadata(Struct, kw_only=True, rename="camel", frozen=True):
     resource_version: str = ""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
+    creation_timestamp: str = ""
     deletion_timestamp: str | None = None
     managed_fields: tuple[ManagedFields, ...] = ()
 
