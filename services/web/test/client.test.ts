@@ -269,6 +269,22 @@ describe("history, reading, typing, people", () => {
     expect(alice.client.conversation(bob.id).unread).toBe(0);
   });
 
+  it("says again what was read when that was lost, and does not call it unread meanwhile", async () => {
+    const alice = await signIn("alice");
+    const bob = await signIn("bob");
+    bob.client.send(alice.id, "hello");
+    const conversation = await until(() => alice.client.conversations.get(bob.id));
+    await until(() => conversation.unread === 1);
+    server.loseReads = true;
+    alice.client.read(bob.id, 1);
+    server.cut();
+    await until(() => !alice.client.online.value);
+    server.loseReads = false;
+    await until(() => alice.client.online.value);
+    expect(conversation.unread).toBe(0);
+    await until(() => bob.client.conversation(alice.id).peerRead === 1);
+  });
+
   it("shows typing until the message comes", async () => {
     const alice = await signIn("alice");
     const bob = await signIn("bob");

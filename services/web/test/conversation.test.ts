@@ -88,16 +88,17 @@ describe("a conversation", () => {
   it("counts what is unread, and finds where it begins", () => {
     const conversation = Conversation.create("me", "bob");
     conversation.reset(entry({ messages: [...range(1, 3), message(4, "me", "bob")], seq: 4, unread: 2 }));
-    expect(conversation.firstUnread()).toBe(2);
+    expect(conversation.nthUnread(conversation)).toBe(2);
+    expect(conversation.nthUnread({ unread: 4, seq: 4 })).toBeNull();
     conversation.add(message(5, "bob", "me"));
     conversation.add(message(6, "me", "bob"));
     expect(conversation.unread).toBe(3);
     expect(conversation.markRead(3)).toBe(true);
     expect(conversation.unread).toBe(1);
-    expect(conversation.firstUnread()).toBe(5);
+    expect(conversation.nthUnread(conversation)).toBe(5);
     expect(conversation.markRead(6)).toBe(true);
     expect(conversation.unread).toBe(0);
-    expect(conversation.firstUnread()).toBeNull();
+    expect(conversation.nthUnread(conversation)).toBeNull();
     expect(conversation.markRead(6)).toBe(false);
   });
 

@@ -28,6 +28,8 @@ export class ContractServer {
   intercept: ((message: { id: string; content: string }) => object | "drop" | null) | null = null;
   /** Runs when a message is stored and not yet acknowledged. */
   beforeAck: (() => void) | null = null;
+  /** Reads are lost on the way. */
+  loseReads = false;
   /** Users whom `users` leaves out, as it does above its cap. */
   readonly unlisted = new Set<string>();
   /** Token -> username; when set, every connect must show one of them. */
@@ -147,9 +149,11 @@ export class ContractServer {
       ack({ ok: true, users, after: found.length > body.limit ? users.at(-1)!.userID : null });
     });
     socket.on("typing", ({ to }: { to: string }) => this.io.to(to).emit("typing", { from: me }));
-    socket.on("read", (body: { with: string; seq: number }) => {
+    socket.on("read", (body: { with: string; seq: number }, ack: Ack) => {
+      if (this.loseReads) return;
       this.reads.set(`${me} ${body.with}`, body.seq);
       this.io.to(body.with).to(me).emit("read", { from: me, to: body.with, seq: body.seq });
+      ack({ ok: true });
     });
     socket.on("disconnect", () => {
       user.sockets.delete(socket);

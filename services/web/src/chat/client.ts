@@ -63,6 +63,8 @@ export class Client {
   private link: Link | null = null;
   /** Conversations whose hole is being filled. */
   private readonly filling = new Set<string>();
+  /** Peer -> up to where the user has read, as long as the server has not acknowledged it. */
+  private readonly unsaidReads = new Map<string, number>();
   private readonly typedAt = new Map<string, number>();
   /** Where the roster goes on; undefined before its first page, null at its end. */
   private rosterAfter: string | null | undefined = undefined;
@@ -130,7 +132,9 @@ export class Client {
 
   /** The person has seen the conversation up to `seq`. */
   read(peer: string, seq: number): void {
-    if (this.online.value && this.conversation(peer).markRead(seq)) this.link?.read(peer, seq);
+    if (!this.conversation(peer).markRead(seq)) return;
+    this.unsaidReads.set(peer, seq);
+    if (this.online.value) void this.sayRead(peer, seq);
   }
 
   /** The person is writing to `peer`. */
@@ -229,6 +233,7 @@ export class Client {
     this.outbox.close();
     this.people.clear();
     this.conversations.clear();
+    this.unsaidReads.clear();
     this.rosterAfter = undefined;
   }
 
@@ -263,6 +268,8 @@ export class Client {
     for (const entry of entries) {
       if (entry.seq > 0 || this.conversations.has(entry.userID)) this.conversation(entry.userID).reset(entry);
     }
+    // What was read while away is news to the server, not to the person.
+    for (const [peer, seq] of this.unsaidReads) this.conversations.get(peer)?.markRead(seq);
     this.rosterAfter = undefined;
     if (this.phase.value !== "ready") this.outbox.open({ userID: me.userID, username });
     entries.forEach((entry) => this.settle(entry.messages));
@@ -273,6 +280,18 @@ export class Client {
   private caughtUp(): void {
     this.online.value = true;
     this.outbox.setConnected(true);
+    for (const [peer, seq] of this.unsaidReads) void this.sayRead(peer, seq);
+  }
+
+  private async sayRead(peer: string, seq: number): Promise<void> {
+    try {
+      await this.link?.read(peer, seq);
+    } catch (error) {
+      report(error);
+      // A passing fault: it is said again at the next connection, or with the next message that is read.
+      if (!(error instanceof RequestError) || error.failure.retryable) return;
+    }
+    if (this.unsaidReads.get(peer) === seq) this.unsaidReads.delete(peer);
   }
 
   /** Take over what a page or an event says about a person. */

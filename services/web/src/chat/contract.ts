@@ -184,6 +184,11 @@ function succeeded(value: unknown): Fields {
   return from;
 }
 
+/** Read an acknowledgement that says nothing more. Raises `RequestError` when the request was refused. */
+export function parseDone(value: unknown): void {
+  succeeded(value);
+}
+
 /** Read the answer to `history`. Raises `RequestError` when it was refused. */
 export function parseHistory(value: unknown): HistoryPage {
   const from = succeeded(value);

@@ -58,7 +58,7 @@ export class Conversation {
     this.seq = entry.seq;
     this.unread = entry.unread;
     this.peerRead = agrees ? Math.max(this.peerRead, entry.read) : entry.read;
-    this.ownRead = entry.unread === 0 ? entry.seq : Math.max(0, (this.firstUnread() ?? 0) - 1);
+    this.ownRead = entry.unread === 0 ? entry.seq : (this.nthUnread(entry) ?? 1) - 1;
     if (this.messages[0]?.seq !== previous || this.older === "loading") {
       this.older = (this.messages[0]?.seq ?? entry.seq + 1) > 1 ? "ask" : "none";
     }
@@ -112,14 +112,18 @@ export class Conversation {
     this.older = seq > 1 ? "ask" : "none";
   }
 
-  /** The seq of the first message of the peer that is not read, or null when all are. */
-  firstUnread(): number | null {
-    let left = this.unread;
+  /**
+   * The seq of the first of the `unread` newest messages of the peer up to `seq`.
+   *
+   * Null when there is none, or when it is among the messages that are not loaded.
+   */
+  nthUnread({ unread, seq }: { unread: number; seq: number }): number | null {
+    let left = unread;
     for (let index = this.messages.length - 1; left > 0 && index >= 0; index--) {
-      if (this.messages[index]!.from !== this.me && --left === 0) return this.messages[index]!.seq;
+      const message = this.messages[index]!;
+      if (message.seq <= seq && message.from !== this.me && --left === 0) return message.seq;
     }
-    // More are unread than are loaded: the oldest one here.
-    return left > 0 ? (this.messages.find((message) => message.from !== this.me)?.seq ?? null) : null;
+    return null;
   }
 }
 

@@ -10,6 +10,7 @@ import { io, type Socket } from "socket.io-client";
 import {
   type HistoryPage,
   type Message,
+  parseDone,
   parseHistory,
   parseMessage,
   parseRead,
@@ -109,8 +110,8 @@ export class Link {
     return parseUsersPage(await this.ask("users", { query, limit, ...(after === null ? {} : { after }) }));
   }
 
-  read(peer: string, seq: number): void {
-    if (this.socket.connected) this.socket.emit("read", { with: peer, seq });
+  async read(peer: string, seq: number): Promise<void> {
+    parseDone(await this.ask("read", { with: peer, seq }));
   }
 
   typing(peer: string): void {

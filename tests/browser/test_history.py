@@ -1,0 +1,82 @@
+"""Long lists: pages of history, and no more on the screen than it can show."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import Arrive
+from tests.browser.past import past
+from tests.browser.person import Person
+from tests.harness.stack import Stack
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def _user_id(person: Person, other: Person) -> str:
+    """Somebody's userID, as the address of another person's conversation with them shows it."""
+    await other.open(person.name)
+    user_id: str = await other.page.evaluate("location.hash.split('/').at(-1)")
+    return user_id
+
+
+async def _wheel_until(person: Person, text: str, pixels: int) -> None:
+    """Turn the wheel until a message is on the screen, as one does who looks for it."""
+    wanted = person.message(text)
+    await person.screen.hover()
+    for _ in range(600):
+        if await wanted.count() > 0:
+            return
+        await person.page.mouse.wheel(0, pixels)
+        await person.page.evaluate("new Promise(requestAnimationFrame)")
+    raise AssertionError(f"{text} has not come onto the screen")
+
+
+async def test_history_is_loaded_page_by_page_while_the_screen_stays(arrive: Arrive, site: Stack) -> None:
+    """Scrolling up loads older pages down to the first message; what one reads does not move meanwhile."""
+    ann, bob = await arrive("ann h"), await arrive("bob h")
+    ann_id, bob_id = await _user_id(ann, bob), await _user_id(bob, ann)
+    async with past(site) as writer:
+        await writer.messages(bob_id, ann_id, [f"message {number}" for number in range(1, 231)])
+    await ann.reload()
+    await _wheel_until(ann, "message 190", -400)
+    anchor = ann.message("message 190")
+    await anchor.scroll_into_view_if_needed()
+    before = await anchor.bounding_box()
+    # The next page is asked for well before its place is reached.
+    await expect(ann.page.locator("[data-older='loading']")).to_have_count(0)
+    after = await anchor.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert abs(after["y"] - before["y"]) <= 2
+    await _wheel_until(ann, "message 1", -700)
+    await expect(ann.screen.get_by_text("This is where your conversation begins.")).to_be_visible()
+    texts = await ann.texts()
+    numbers = [int(text.removeprefix("message ")) for text in texts[:-1]]
+    assert numbers == list(range(1, len(numbers) + 1))
+    await ann.page.get_by_role("button", name="To the newest message").click()
+    await ann.sees("message 230")
+
+
+async def test_five_thousand_messages_and_a_thousand_people(arrive: Arrive, site: Stack) -> None:
+    """Whatever there is, only what can be seen is in the document, and the keyboard reaches both ends."""
+    ann, bob = await arrive("ann m"), await arrive("bob m")
+    ann_id, bob_id = await _user_id(ann, bob), await _user_id(bob, ann)
+    async with past(site) as writer:
+        await writer.people([f"person {number:04}" for number in range(1000)])
+        await writer.messages(bob_id, ann_id, [f"message {number}" for number in range(1, 5001)])
+        await ann.reload()
+        await ann.open("bob m")
+        await _wheel_until(ann, "message 1", -20_000)
+    assert await ann.page.locator("*").count() < 1500
+    assert await ann.people.get_by_role("listitem").count() < 60
+    await ann.entry("bob m").focus()
+    await ann.page.keyboard.press("End")
+    last = ann.people.get_by_role("listitem").last
+    await expect(last.get_by_role("button")).to_be_focused()
+    size = await last.get_attribute("aria-setsize")
+    assert size is not None
+    assert int(size) > 1000
+    assert await last.get_attribute("aria-posinset") == size
+    await ann.page.keyboard.press("Home")
+    await expect(ann.people.get_by_role("listitem").first.get_by_role("button")).to_be_focused()
