@@ -262,6 +262,16 @@ async def test_a_session_is_recovered_by_its_own_subject_only(world: World) -> N
     assert (await world.recover("g1", ann.pid, position, subject="id|1")).recovered is not None
 
 
+async def test_a_pid_is_bound_to_its_session(world: World) -> None:
+    """Who names another session does not get the socket of the pid's."""
+    await world.gateways("g1")
+    ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
+    position = await world.position(ann)
+
+    assert (await world.recover("g1", ann.pid, position, session=bob.session)).reason == "session"
+    assert (await world.recover("g1", ann.pid, position, session=ann.session)).recovered is not None
+
+
 async def test_a_failed_recovery_registers_nothing(world: World) -> None:
     """Who cannot be recovered is not shown as online on the gateway that asked."""
     await world.gateways("g1", "g2")

@@ -254,16 +254,16 @@ class Hub:
                 socket.send(event.frame(None))
             else:
                 if offset is None:
-                    offset = self.offset(user)
+                    offset = self._offset(user, counter)
                 socket.send(event.frame(offset))
             if event.sender is not None:
                 self._metrics.messages_delivered.inc()
             if event.at:
                 self._metrics.delivery.observe(max(0.0, time.time() - event.at / 1000))
 
-    def offset(self, user: LocalUser) -> bytes:
-        """Name the place up to which this user's sockets have been told."""
-        return offsets.encode(user.epoch, user.delivered, self._roster.epoch, self._roster.version)
+    def _offset(self, user: LocalUser, counter: int) -> bytes:
+        """Name the place up to which a socket of this user was told."""
+        return offsets.encode(user.epoch, counter, self._roster.epoch, self._roster.version)
 
     # --- gaps ---------------------------------------------------------------------------------
 
@@ -375,7 +375,6 @@ class Hub:
 
     def _tell(self, user: LocalUser, event: Event) -> None:
         """Send an event without a number; a socket that is still waiting for ``users`` finds it there."""
-        offset: bytes | None = None
         for socket in user.sockets:
             state: SocketState = socket.data
             if state.waiting is not None:
@@ -383,8 +382,8 @@ class Hub:
             if state.pid is None:
                 socket.send(event.frame(None))
             else:
-                offset = offset or self.offset(user)
-                socket.send(event.frame(offset))
+                # A new socket may have been told more at its connect than has been delivered since.
+                socket.send(event.frame(self._offset(user, max(user.delivered, state.start))))
 
     def _introduce(self, user: LocalUser, sender: str, username: str) -> None:
         """See to it that clients know a message's sender before the message."""

@@ -79,6 +79,12 @@ class LocalUser:
         self.filling = False
         self.bucket = TokenBucket(burst)
 
+    @property
+    def told(self) -> int:
+        """The counter up to which at least one socket was told: a new one begins ahead of the others."""
+        starts: list[int] = [socket.data.start for socket in self.sockets]
+        return max([self.delivered, *starts])
+
     def restart(self, epoch: str, delivered: int) -> None:
         """Begin a new numbering."""
         self.epoch = epoch

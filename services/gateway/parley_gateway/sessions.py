@@ -159,7 +159,7 @@ class Sessions:
         self._hub.opening()
         try:
             if asked.recovery and asked.pid is not None:
-                reply = await self._recover(socket, asked.pid, asked.position, who.subject)
+                reply = await self._recover(socket, asked.pid, asked, who.subject)
                 if reply is not None:
                     return reply
             return await self._open(socket, asked, who)
@@ -198,13 +198,19 @@ class Sessions:
         return None if opened.pid is None else {"pid": opened.pid}
 
     async def _recover(
-        self, socket: ClientSocket, pid: str, position: api.Position | None, subject: str | None
+        self, socket: ClientSocket, pid: str, asked: Claims, subject: str | None
     ) -> dict[str, object] | None:
+        position = asked.position
         if position is None:
             self._metrics.recoveries.labels("malformed").inc()
             return None
         wish = api.Recover(
-            version=next(self._versions), pid=pid, position=position, socket=socket.sid, subject=subject
+            version=next(self._versions),
+            pid=pid,
+            session=asked.session,
+            position=position,
+            socket=socket.sid,
+            subject=subject,
         )
         result = await self._answer(self._recovers, Request(wish))
         if result.failure is not None:
@@ -383,9 +389,7 @@ class Sessions:
         for start in range(0, len(users), 200):
             chunk = users[start : start + 200]
             wishes = [
-                api.Attach(
-                    user=user.user, version=next(self._versions), epoch=user.epoch, counter=user.delivered
-                )
+                api.Attach(user=user.user, version=next(self._versions), epoch=user.epoch, counter=user.told)
                 for user in chunk
             ]
             request = api.AttachRequest(gateway=self._gateway_id(), users=wishes)

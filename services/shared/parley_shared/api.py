@@ -150,11 +150,13 @@ class Recover(Struct, kw_only=True):
     """Take over a socket that was lost: its secret ``pid`` and the last offset its client has seen.
 
     ``socket`` is the new socket's id. The one that held the pid before is closed. A session that was opened
-    for a ``subject`` is recovered by the same subject only.
+    for a ``subject`` is recovered by the same subject only, and a client that names a ``session`` gets no
+    other than that.
     """
 
     version: int
     pid: str
+    session: str | None = None
     position: Position
     socket: str = ""
     subject: str | None = None

@@ -103,7 +103,7 @@ async def handshake(noise: Noise, port: int) -> None:
             "EIO=4&transport=polling",
             "EIO=4&transport=websocket",
             "EIO=3&transport=polling",
-            f"EIO=4&transport=polling&sid={rng.choice(('x', 'abc-def', '0123456789-aaaaaaaaaa', '-', '%00'))}",
+            f"EIO=4&transport=polling&sid={rng.choice(('x', 'abc-def', '0123456789-aaaaaaaaa', '-', '%00'))}",
             f"EIO=4&transport=websocket&sid={'%F0%9F' * rng.randrange(4)}",
             "transport=&EIO=",
             "&".join(["sid=a", "EIO=4"] * 50),

@@ -270,3 +270,12 @@ async def test_any_order_with_losses_and_repeats_ends_complete(bench: Bench, see
     bench.hub.handle(api.Nudge("alice", "e", newest))
     await until(lambda: len(ids(socket)) == newest)
     assert ids(socket) == [f"m{counter}" for counter in range(1, newest + 1)]
+
+
+async def test_an_offset_never_goes_back(bench: Bench) -> None:
+    """Presence names the place of a socket that was told more at its connect than the others have got."""
+    old, new = bench.join(0).ready(), bench.join(3).ready()
+    bench.roster.apply(6, api.RosterChange("bob", "Bob", 0, 1))
+    bench.hub.presence("bob", "Bob", online=False)
+    assert (old.sent[-1][2], new.sent[-1][2]) == ("1.e.0.r.6", "1.e.3.r.6")
+    assert old.user.told == 3

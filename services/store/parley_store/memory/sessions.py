@@ -165,6 +165,8 @@ class Sessions:
         if pid is None or pid.expires < now_ms():
             return "unknown_pid"
         user = state.user(pid.user)
+        if recover.session not in {None, pid.session}:
+            return "session"
         if state.session(pid.session, recover.subject or "") is None or user is None:
             return "session"
         if position.roster_epoch != state.roster_epoch or position.roster > len(state.log):

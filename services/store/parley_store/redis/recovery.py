@@ -82,6 +82,8 @@ class Recovery:
                 attempt.reason = "unknown_pid"
             else:
                 attempt.session, attempt.user = session.decode(), user.decode()
+                if attempt.recover.session not in {None, attempt.session}:
+                    attempt.reason = "session"
         asked = _open(attempts)
         items = [(a.session, (keys.session(a.session),), (a.recover.subject or "", "", "")) for a in asked]
         sessions = await call(scripts.SESSION, items, (self._base.session_ttl_ms,))
