@@ -286,7 +286,10 @@ async def running(config: GatewayConfig) -> AsyncIterator[Gateway]:
     )
     gateway = Gateway(config, store, bus_redis)
     # A dropped long-poll is seen by its request handler being cancelled.
-    public = web.AppRunner(create_app(gateway), handler_cancellation=True, access_log=None)
+    # Compressed bodies are refused, so nothing has to unpack them (and no bomb can go off).
+    public = web.AppRunner(
+        create_app(gateway), handler_cancellation=True, auto_decompress=False, access_log=None
+    )
     internal = web.AppRunner(create_internal_app(gateway), access_log=None)
     try:
         await public.setup()
