@@ -49,8 +49,12 @@ test-unit: prepare ## the tests that need no other process
 	$(BIN)/python -m pytest tests/unit $(PYTEST)
 
 .PHONY: chaos
-chaos: prepare ## minutes of random faults under real clients, checked (CHAOS="--seconds 1200 --seed 7")
+chaos: prepare ## minutes of random faults under real clients, checked (CHAOS="--minutes 20 --seed 7")
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+.PHONY: fuzz
+fuzz: prepare ## noise at every door: nothing but clear refusals (FUZZ="--inputs 100000 --seed 7")
+	$(BIN)/python -m tests.chaos.fuzz $(FUZZ)
 
 .PHONY: bench
 bench: prepare ## measure against the guide's servers (BENCH="--quick")
@@ -60,6 +64,15 @@ bench: prepare ## measure against the guide's servers (BENCH="--quick")
 simulate: prepare ## a day of the operator on several load curves, compared with the HPA's formula
 	@$(BIN)/python -m parley_operator.simulation
 
+.PHONY: images
+images: ## build the container images with Docker or Buildah (IMAGE_REGISTRY, IMAGE_TAG)
+	docker/build
+
+.PHONY: e2e
+e2e: prepare ## install and break Parley on the cluster that KUBECONFIG names (IMAGE_REGISTRY, LOAD_IMAGE, INGRESS_URL)
+	tests/e2e/images
+	$(BIN)/python -m pytest tests/e2e $(PYTEST)
+
 .PHONY: conformance-server
 conformance-server: prepare ## the server for the official Engine.IO and Socket.IO protocol suites (PORT)
 	@$(BIN)/python -m parley_gateway.conformance
@@ -67,6 +80,10 @@ conformance-server: prepare ## the server for the official Engine.IO and Socket.
 .PHONY: docs
 docs: prepare ## write the tables of settings, errors and metrics into README.md
 	$(BIN)/python -m tests.harness.readme
+
+.PHONY: chart-docs
+chart-docs: prepare ## write the table of values into the chart's README
+	$(BIN)/python -m tests.chart.readme
 
 .PHONY: lock
 lock: prepare ## choose the versions anew (requirements/*.txt) from pyproject.toml

@@ -14,9 +14,11 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 import parley_gateway.metrics
+import parley_operator.metrics
 import parley_store.metrics
 from parley_gateway.config import GatewayConfig
 from parley_local.config import LocalConfig
+from parley_operator.config import OperatorConfig
 from parley_shared.config import variables
 from parley_shared.errors import CODES
 from parley_store.config import StoreConfig
@@ -68,9 +70,12 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings of make run": lambda: _settings(LocalConfig),
     "settings of the gateway": lambda: _settings(GatewayConfig),
     "settings of the store": lambda: _settings(StoreConfig),
+    "settings of the operator": lambda: _settings(OperatorConfig),
     "errors": _errors,
     "metrics": lambda: _metrics(
-        parley_gateway.metrics.Metrics().registry, parley_store.metrics.Metrics().registry
+        parley_gateway.metrics.Metrics().registry,
+        parley_store.metrics.Metrics().registry,
+        parley_operator.metrics.Metrics().registry,
     ),
 }
 """Every table of the README, by its name."""
