@@ -17,3 +17,18 @@ def failure(error: ParleyError | Code) -> api.Failure:
 def user_of_subject(subject: str) -> str:
     """Derive the userID of somebody who signs in elsewhere: the same for ever, and for that subject alone."""
     return hashlib.blake2b(subject.encode(), digest_size=10, person=b"parley-subject").hexdigest()
+
+
+def gateway_info(request: api.LeaseRequest, *, beat: int) -> api.GatewayInfo:
+    """Repeat to others what a gateway said of itself, at ``beat`` (ms)."""
+    return api.GatewayInfo(
+        gateway=request.gateway,
+        address=request.address,
+        connections=request.connections,
+        capacity=request.capacity,
+        ready=request.ready,
+        draining=request.draining,
+        beat=beat,
+        deliveries=request.deliveries,
+        bus_lag_ms=request.bus_lag_ms,
+    )

@@ -49,9 +49,9 @@ for item = 1, #KEYS / KEYS_EACH do
     results[item] = { 1, '', 0, '', 0, {} }
   else
     if not row[1] then
+      redis.call('HSET', user, 'name', name)
       -- Only this user's presence may be older than the user: tombstones of gateways that are gone.
       redis.call('DEL', inbox, KEYS[k + 4])
-      redis.call('HSET', user, 'name', name)
     end
     local epoch, before, base = numbering(user, inbox, fresh)
     local counter = newest(inbox)

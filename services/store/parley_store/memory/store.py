@@ -7,6 +7,7 @@ import binascii
 
 from parley_shared import api
 from parley_shared.errors import LAPSED, MALFORMED, ParleyError
+from parley_store.answers import gateway_info
 from parley_store.config import StoreConfig
 from parley_store.memory.messages import Messages
 from parley_store.memory.sessions import Sessions
@@ -144,15 +145,7 @@ class MemoryStore:
 
     async def lease(self, request: api.LeaseRequest) -> api.LeaseResponse:
         """Take or renew a gateway's lease."""
-        info = api.GatewayInfo(
-            gateway=request.gateway,
-            address=request.address,
-            connections=request.connections,
-            capacity=request.capacity,
-            ready=request.ready,
-            draining=request.draining,
-            beat=now_ms(),
-        )
+        info = gateway_info(request, beat=now_ms())
         held = self.state.gateways.get(request.gateway)
         if held is None and request.first:
             held = self.state.gateways[request.gateway] = Gateway(info)

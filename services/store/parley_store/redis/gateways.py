@@ -9,6 +9,7 @@ import msgspec
 
 from parley_shared import api
 from parley_shared.errors import LAPSED, ParleyError
+from parley_store.answers import gateway_info
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import GATEWAY_LIFE_MS, Base, encode
 from parley_store.redis.deliveries import Deliveries
@@ -37,17 +38,7 @@ class Gateways:
         answers = await self._base.topology.run(work, "lease")
         # The stream may have been lost with Redis's last writes: then the lease is of no use.
         has_stream = bool(answers[-3])
-        info = api.GatewayInfo(
-            gateway=gateway,
-            address=request.address,
-            connections=request.connections,
-            capacity=request.capacity,
-            ready=request.ready,
-            draining=request.draining,
-            beat=0,
-            deliveries=request.deliveries,
-            bus_lag_ms=request.bus_lag_ms,
-        )
+        info = gateway_info(request, beat=0)
         held, now, beats, infos = await self._base.topology.call_once(
             scripts.LEASE,
             keys.GATEWAYS,

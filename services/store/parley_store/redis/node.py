@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from parley_shared.errors import UNAVAILABLE, ParleyError
 from parley_shared.tasks import TaskGroup
@@ -57,7 +57,8 @@ class Node:
         self._timeout_seconds = timeout_seconds
         self._channels = [Channel(make, timeout_seconds, tasks) for _ in range(_CHANNELS)]
         self._hashes: dict[str, str] = {}
-        self._refreshing = asyncio.Lock()
+        self._tasks = tasks
+        self._refreshing: asyncio.Task[ParleyError | None] | None = None
         self._waiting = Channel(make, timeout_seconds, tasks)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
@@ -71,7 +72,14 @@ class Node:
         """
         if not self.incarnation:
             await self.refresh()
-        answers = await self._submit(self._resolved(commands))
+        try:
+            answers = await self._submit(self._resolved(commands))
+        except ParleyError:
+            self.incarnation = ""
+            raise
+        if any(isinstance(answer, ReadOnlyError) for answer in answers):
+            # It is a replica. Should it become a master again, it is in another life.
+            self.incarnation = ""
         unknown = [index for index, answer in enumerate(answers) if is_unknown_script(answer)]
         if unknown:
             # Another life, or somebody flushed the scripts: nothing of these commands was done.
@@ -104,21 +112,32 @@ class Node:
         return confirmed
 
     async def refresh(self) -> None:
-        """Look which life the server is in, and load the scripts for it if it is a new one.
+        """Look which life the server is in, and load the scripts for it.
+
+        Whoever asks during a look gets its result: a server that is away is not asked by everybody in turn.
 
         Raises:
             ParleyError: ``unavailable``: it does not answer, or is a replica.
         """
-        async with self._refreshing:
-            connection = self._make()
-            try:
-                async with asyncio.timeout(self._timeout_seconds):
-                    await connection.connect()  # type: ignore[no-untyped-call]
-                    await self._refresh_over(connection)
-            except (RedisError, OSError, TimeoutError) as error:
-                raise ParleyError(UNAVAILABLE, f"Redis does not answer ({type(error).__name__})") from error
-            finally:
-                await connection.disconnect(nowait=True)
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = self._tasks.start(self._refresh(), "refresh")
+        failure = await asyncio.shield(self._refreshing)
+        if failure is not None:
+            raise failure
+
+    async def _refresh(self) -> ParleyError | None:
+        connection = self._make()
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await self._refresh_over(connection)
+        except (RedisError, OSError, TimeoutError) as error:
+            return ParleyError(UNAVAILABLE, f"Redis does not answer ({type(error).__name__})")
+        except ParleyError as error:
+            return error
+        finally:
+            await connection.disconnect(nowait=True)
+        return None
 
     async def look(self) -> None:
         """Refresh if the server is in another life than known.
@@ -129,10 +148,14 @@ class Node:
         if not self.incarnation:
             await self.refresh()
             return
-        *life, memory = await self._channels[0].submit(
-            [("INFO", "server"), ("INFO", "replication"), ("INFO", "memory")]
-        )
-        if _incarnation(life) != self.incarnation:
+        sections = [("INFO", "server"), ("INFO", "replication"), ("INFO", "memory")]
+        try:
+            *life, memory = await self._channels[0].submit(sections)
+            found = _incarnation(life)
+        except ParleyError:
+            self.incarnation = ""
+            raise
+        if found != self.incarnation:
             await self.refresh()
         fields = _fields([memory])
         self.memory_bytes = int(fields.get("used_memory", 0))

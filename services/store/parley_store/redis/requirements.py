@@ -56,12 +56,13 @@ async def _check(base: Base, node: Node) -> Requirement:
     if config.durability == "disk":
         if not has_file:
             raise StartError("DURABILITY=disk needs a Redis with appendonly yes")
-        if await _syncs_always(node):
+        policy = await _sync_policy(node)
+        if policy == "always":
             return None, ()
+        if policy == "no":
+            raise StartError("DURABILITY=disk needs a Redis with appendfsync everysec or always")
         if version < _LEAST_WAITAOF:
             raise StartError("DURABILITY=disk needs Redis 7.2 or later, or appendfsync always")
-        if timeout_ms < 1500:
-            raise StartError("DURABILITY=disk with appendfsync everysec needs REDIS_TIMEOUT of 2s or more")
         return ("WAITAOF", 1, 0, timeout_ms), (1, 0)
     if config.durability == "replicated":
         if info.get("connected_slaves") == "0":
@@ -74,7 +75,10 @@ async def _check(base: Base, node: Node) -> Requirement:
     return None, ()
 
 
-async def _syncs_always(node: Node) -> bool:
-    """Whether each answer comes after the write is on disk; no when the server does not tell."""
+async def _sync_policy(node: Node) -> str:
+    """Read when the server syncs its file; empty when it does not tell (CONFIG is forbidden)."""
     (answer,) = await node.exchange([("CONFIG", "GET", "appendfsync")])
-    return isinstance(answer, dict) and answer.get(b"appendfsync") == b"always"
+    if not isinstance(answer, dict):
+        return ""
+    policy: bytes = answer.get(b"appendfsync", b"")
+    return policy.decode()
