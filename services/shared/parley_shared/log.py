@@ -11,6 +11,8 @@ import logging
 import sys
 from typing import Final
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -36,6 +38,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
+class _ClientMistakes(logging.Filter):
+    """Drops what aiohttp logs of a request that is no HTTP.
+
+    The client was answered 400. A stack trace for each would let anybody fill the log, and the exception's
+    text quotes the request: there may be a token in it.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep everything else."""
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 def configure(service: str, level: str) -> None:
     """Send all logging of this process to standard error as JSON.
 
@@ -51,3 +65,4 @@ def configure(service: str, level: str) -> None:
     # Libraries speak of every packet at "info"; their warnings are what a person needs.
     for name in ("aiohttp", "engineio", "socketio", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("aiohttp.server").addFilter(_ClientMistakes())
