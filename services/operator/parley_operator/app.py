@@ -263,7 +263,10 @@ class Running:
     async def watch(self) -> None:
         """Run kopf until SIGTERM or SIGINT, which it handles itself, or until it fails."""
         namespace = self.config.namespace
+        # kopf would make one of the user's name, which a container's user often does not have.
+        identity: Any = FIELD_MANAGER
         await kopf.operator(
+            identity=identity,
             registry=self._registry(),
             settings=self.settings,
             standalone=True,
