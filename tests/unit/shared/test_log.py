@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -14,21 +15,25 @@ from parley_shared import log
 
 
 @pytest.fixture
-def configured(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
-    """Logging as a service sets it up; put back afterwards."""
+def written() -> Iterator[io.StringIO]:
+    """What a service's logging writes; the test run's own logging is put back afterwards."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     log.configure("test", "info")
-    yield capsys
+    (handler,) = root.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    stream = io.StringIO()
+    handler.setStream(stream)
+    yield stream
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.getLogger("aiohttp.server").filters.clear()
 
 
-def test_a_line_is_one_json_object(configured: pytest.CaptureFixture[str]) -> None:
+def test_a_line_is_one_json_object(written: io.StringIO) -> None:
     """With time, level, service, and what was given beside the text."""
     logging.getLogger("some.part").warning("it is %s", "so", extra={"count": 3})
-    (line,) = configured.readouterr().err.splitlines()
+    (line,) = written.getvalue().splitlines()
     entry = json.loads(line)
     assert {**entry, "time": ""} == {
         "time": "",
@@ -40,17 +45,17 @@ def test_a_line_is_one_json_object(configured: pytest.CaptureFixture[str]) -> No
     }
 
 
-def test_an_exception_is_kept_with_its_trace(configured: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_is_kept_with_its_trace(written: io.StringIO) -> None:
     """On one line still."""
     try:
         raise ValueError("broken")
     except ValueError:
         logging.getLogger("some.part").exception("failed")
-    (line,) = configured.readouterr().err.splitlines()
+    (line,) = written.getvalue().splitlines()
     assert "ValueError: broken" in json.loads(line)["error"]
 
 
-async def test_a_broken_request_leaves_no_trace(configured: pytest.CaptureFixture[str]) -> None:
+async def test_a_broken_request_leaves_no_trace(written: io.StringIO) -> None:
     """It is answered 400; what it held, perhaps a token, reaches no log."""
     runner = web.AppRunner(web.Application())
     await runner.setup()
@@ -63,4 +68,4 @@ async def test_a_broken_request_leaves_no_trace(configured: pytest.CaptureFixtur
         writer.close()
     finally:
         await runner.cleanup()
-    assert configured.readouterr().err == ""
+    assert written.getvalue() == ""
