@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?")
 
 
 class ConfigError(ValueError):
@@ -84,7 +84,7 @@ def integer(least: int, most: int) -> Callable[[str], int]:
     """Accept a whole number from ``least`` to ``most``."""
 
     def parse(text: str) -> int:
-        if not re.fullmatch(r"-?\d{1,18}", text) or not least <= int(text) <= most:
+        if not re.fullmatch(r"-?[0-9]{1,18}", text) or not least <= int(text) <= most:
             raise ValueError(f"expected a whole number from {least} to {most}")
         return int(text)
 
@@ -95,7 +95,7 @@ def number(least: float, most: float) -> Callable[[str], float]:
     """Accept a decimal number from ``least`` to ``most``."""
 
     def parse(text: str) -> float:
-        if not re.fullmatch(r"-?\d{1,18}(\.\d{1,9})?", text) or not least <= float(text) <= most:
+        if not re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,9})?", text) or not least <= float(text) <= most:
             raise ValueError(f"expected a number from {least:g} to {most:g}")
         return float(text)
 
