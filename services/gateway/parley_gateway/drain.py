@@ -7,9 +7,10 @@ gateway, and recover. (After a disconnect packet the JavaScript client never com
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from parley_gateway.sio import Session
@@ -21,40 +22,66 @@ logger = logging.getLogger(__name__)
 
 BATCH_SECONDS: Final = 0.25
 """Time between two batches of closes; jittered by half of it either way."""
+SETTLE_SECONDS: Final = 2.0
+"""How long closing waits for the acknowledgements of what was accepted."""
 SHED_RATE: Final = 200.0
 """Connections a second that are shed for balance."""
 
 
-async def close_paced(sessions: Callable[[], Collection[Session]], reason: str, seconds: float) -> None:
-    """Close all sessions within ``seconds``, evenly, and those that still come meanwhile."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while (open_sessions := list(sessions())) or loop.time() < deadline:
-        left = deadline - loop.time()
-        steps = max(1, int(left / BATCH_SECONDS))
-        random.shuffle(open_sessions)
-        for session in open_sessions[: -(-len(open_sessions) // steps)]:
+class Closer:
+    """Closes sessions so that everything that was accepted from them is acknowledged first.
+
+    Args:
+        sessions: The open sessions.
+        flushed: Waits until all that was accepted so far is stored and acknowledged.
+    """
+
+    def __init__(
+        self, sessions: Callable[[], Collection[Session]], flushed: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._sessions = sessions
+        self._flushed = flushed
+
+    async def close(self, sessions: Sequence[Session], reason: str) -> None:
+        """Close a batch: read no more from it, let its messages be acknowledged, close it.
+
+        A store that does not answer in time costs the acknowledgements, and clients repeat their messages.
+        """
+        for session in sessions:
+            session.pause()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._flushed()
+        for session in sessions:
             session.close_soon(reason)
-        if left <= 0:
-            return
-        if not open_sessions:
-            return
-        await asyncio.sleep(min(left, BATCH_SECONDS * random.uniform(0.5, 1.5)))
+
+    async def close_all(self, reason: str, seconds: float) -> None:
+        """Close all sessions within ``seconds``, evenly, those that still come meanwhile included."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while candidates := [session for session in self._sessions() if not session.closed]:
+            left = deadline - loop.time()
+            steps = max(1, int(left / BATCH_SECONDS))
+            random.shuffle(candidates)
+            await self.close(candidates[: -(-len(candidates) // steps)], reason)
+            await asyncio.sleep(_jittered(min(BATCH_SECONDS, max(0.0, left))))
+
+    async def shed(self, reason: str, count: int) -> int:
+        """Close ``count`` sessions, at most `SHED_RATE` a second; returns how many were closed."""
+        closed = 0
+        while closed < count:
+            candidates = [session for session in self._sessions() if not session.closed]
+            batch = min(count - closed, max(1, int(SHED_RATE * BATCH_SECONDS)), len(candidates))
+            if batch == 0:
+                break
+            await self.close(random.sample(candidates, batch), reason)
+            closed += batch
+            await asyncio.sleep(_jittered(BATCH_SECONDS))
+        return closed
 
 
-async def shed(sessions: Callable[[], Collection[Session]], reason: str, count: int) -> int:
-    """Close ``count`` sessions, at most `SHED_RATE` a second; returns how many were closed."""
-    closed = 0
-    while closed < count:
-        candidates = [session for session in sessions() if not session.closed]
-        batch = min(count - closed, max(1, int(SHED_RATE * BATCH_SECONDS)), len(candidates))
-        if batch == 0:
-            break
-        for session in random.sample(candidates, batch):
-            session.close_soon(reason)
-        closed += batch
-        await asyncio.sleep(BATCH_SECONDS * random.uniform(0.5, 1.5))
-    return closed
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(0.5, 1.5)
 
 
 class Drainer:
@@ -68,6 +95,7 @@ class Drainer:
     def __init__(self, gateway: Gateway, seconds: float) -> None:
         self._gateway = gateway
         self._seconds = seconds
+        self._closer = Closer(gateway.server.sessions, gateway.lanes.flushed)
         self._task: asyncio.Task[None] | None = None
         self._shedding = 0
         self.draining = False
@@ -103,11 +131,9 @@ class Drainer:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _drain(self) -> None:
-        gateway = self._gateway
-        await gateway.lanes.drained()
-        await close_paced(gateway.server.sessions, "drain", self._seconds)
-        await gateway.lanes.drained()
-        await gateway.sessions.settled()
+        await self._closer.close_all("drain", self._seconds)
+        await self._gateway.lanes.flushed()
+        await self._gateway.sessions.settled()
 
     def shed(self, count: int) -> None:
         """Close ``count`` connections in paced batches; the gateway is unready meanwhile."""
@@ -116,7 +142,7 @@ class Drainer:
     async def _shed(self, count: int) -> None:
         self._shedding += 1
         try:
-            closed = await shed(self._gateway.server.sessions, "shed", count)
+            closed = await self._closer.shed("shed", count)
             logger.info("shed connections", extra={"count": closed})
         finally:
             self._shedding -= 1

@@ -55,17 +55,15 @@ class Lane:
         self._name = name
         self._waiting: deque[Outgoing] = deque()
         self._running = False
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing waits and nothing is in flight."""
-        return not self._running
+        self.submitted = 0
+        self.finished = 0
 
     def submit(self, message: Outgoing) -> bool:
         """Add a message; False when the lane is full."""
         if len(self._waiting) >= self._lanes.limit:
             return False
         self._waiting.append(message)
+        self.submitted += 1
         if not self._running:
             self._running = True
             self._lanes.tasks.start(self._run(), self._name)
@@ -79,10 +77,10 @@ class Lane:
                 count = min(self._lanes.batch_limit, len(self._waiting))
                 batch = [self._waiting.popleft() for _ in range(count)]
                 await self._store(batch)
+                self.finished += count
+                self._lanes.settled.set()
         finally:
             self._running = False
-            if not self._waiting:
-                self._lanes.settled.set()
 
     async def _store(self, batch: list[Outgoing]) -> None:
         lanes = self._lanes
@@ -174,8 +172,9 @@ class Lanes:
         # crc32 rather than hash(): the same user is in the same lane in every process and run.
         return self._lanes[zlib.crc32(message.send.from_.encode()) % len(self._lanes)].submit(message)
 
-    async def drained(self) -> None:
-        """Wait until every lane is empty and has its answers."""
-        while not all(lane.idle for lane in self._lanes):
+    async def flushed(self) -> None:
+        """Wait until every message that was submitted before this call has its result."""
+        submitted = [(lane, lane.submitted) for lane in self._lanes]
+        while any(lane.finished < number for lane, number in submitted):
             self.settled.clear()
             await self.settled.wait()

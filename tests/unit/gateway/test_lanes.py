@@ -70,7 +70,7 @@ async def test_what_comes_during_a_batch_forms_the_next(bench: Bench) -> None:
     for identifier in "bcd":
         lanes.submit(bench.message(identifier))
     first.set_result(api.AppendResponse(results=[api.Appended(seq=1, at=1)]))
-    await lanes.drained()
+    await lanes.flushed()
     batches = [[send.id for send in request.messages] for request in bench.store.requests("append")]
     assert batches == [["a"], ["b", "c", "d"]]
     assert list(bench.results) == ["a", "b", "c", "d"]
@@ -81,7 +81,7 @@ async def test_a_batch_without_an_answer_is_repeated_as_it_was(bench: Bench) -> 
     bench.store.prepare("append", ParleyError(UNAVAILABLE), ParleyError(UNAVAILABLE), stored)
     lanes = bench.lanes()
     lanes.submit(bench.message("a"))
-    await lanes.drained()
+    await lanes.flushed()
     requests = bench.store.requests("append")
     assert [[send.id for send in request.messages] for request in requests] == [["a"]] * 3
     assert len({request.deadline for request in requests}) == 1
@@ -92,12 +92,12 @@ async def test_after_the_deadline_the_sender_is_told_to_try_again(bench: Bench) 
     """No answer in time is ``unavailable``, which is retryable; the lane then goes on."""
     lanes = bench.lanes(deadline_seconds=0.3)
     lanes.submit(bench.message("a"))
-    await lanes.drained()
+    await lanes.flushed()
     assert bench.results["a"] is UNAVAILABLE
     assert UNAVAILABLE.retryable
     bench.store.prepare("append", stored)
     lanes.submit(bench.message("b"))
-    await lanes.drained()
+    await lanes.flushed()
     assert isinstance(bench.results["b"], api.Appended)
 
 
@@ -110,7 +110,7 @@ async def test_a_full_lane_refuses(bench: Bench) -> None:
     await bench.store.changed.wait()
     assert [lanes.submit(bench.message(identifier)) for identifier in "bcd"] == [True, True, False]
     first.set_result(api.AppendResponse(results=[api.Appended(seq=1, at=1)]))
-    await lanes.drained()
+    await lanes.flushed()
     assert set(bench.results) == {"a", "b", "c"}
 
 
@@ -128,7 +128,7 @@ async def test_a_refused_batch_is_taken_apart(bench: Bench) -> None:
     for identifier in "abc":
         lanes.submit(bench.message(identifier))
     first.set_result(api.AppendResponse(results=[api.Appended(seq=1, at=1)]))
-    await lanes.drained()
+    await lanes.flushed()
     assert bench.results["b"] is INTERNAL
     assert all(isinstance(bench.results[identifier], api.Appended) for identifier in ("a", "c"))
 

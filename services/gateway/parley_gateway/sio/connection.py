@@ -72,6 +72,11 @@ class WebSocketConnection(asyncio.Protocol):
         if not self._closing and self._transport is not None:
             self._transport.write(frame.wire)
 
+    def pause(self) -> None:
+        """Read no more from the client; closing is all that follows."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
     def data_received(self, data: bytes) -> None:
         """Handle all messages that these bytes complete (asyncio's callback)."""
         try:

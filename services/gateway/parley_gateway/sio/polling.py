@@ -90,6 +90,9 @@ class Polling:
         if probing:
             self._wake()
 
+    def pause(self) -> None:
+        """Do nothing: a POST is handled whole, and its client knows from the answer that it was."""
+
     def finish(self, packet: bytes) -> None:
         """End the transport: an open poll is answered with what is queued and then ``packet``."""
         self._last = packet

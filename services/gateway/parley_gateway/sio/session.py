@@ -154,6 +154,10 @@ class Session:
 
     # Receiving
 
+    def pause(self) -> None:
+        """Take no more from the client, as the first half of closing it in order."""
+        self.transport.pause()
+
     def on_message(self, connection: WebSocketConnection, payload: bytes, *, text: bool) -> None:
         """Handle one WebSocket message."""
         if self.closed:
