@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 
 from parley_shared import api
 from parley_shared.config import load
@@ -238,13 +239,13 @@ class MemoryWorld(World):
 class RedisWorld(World):
     """The Redis store, on a server that must be empty."""
 
-    def __init__(self, settings: StoreConfig, raw: Redis | None = None) -> None:
+    def __init__(self, settings: StoreConfig, raw: Redis | RedisCluster | None = None) -> None:
         super().__init__(settings)
         self.metrics = Metrics()
         self.redis = RedisStore(settings, self.metrics)
         self.store = self.redis
         host, port = settings.redis.hosts[0]
-        self.raw = raw or Redis(host=host, port=port, protocol=2)
+        self.raw: Any = raw or Redis(host=host, port=port, protocol=2)
         self.redis.start()
 
     async def close(self) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from parley_shared.errors import UNAVAILABLE, ParleyError
 from parley_shared.tasks import TaskGroup
 from parley_store.redis.channel import Command
 from parley_store.redis.node import Node
 from parley_store.redis.topology import Topology
+
+
+class Wait(NamedTuple):
+    """A command that waits for a confirmation, and the counts it must return."""
+
+    command: Command
+    needed: tuple[int, ...]
+
 
 Lives = Mapping[Node, str]
 """Servers, and the life each was in when the work began."""
@@ -30,18 +38,17 @@ class Durability:
     def __init__(self, topology: Topology, tasks: TaskGroup) -> None:
         self._topology = topology
         self._tasks = tasks
-        self._wait: Command | None = None
-        self._needed: tuple[int, ...] = ()
+        self._waits: Sequence[Wait] = ()
         self._queues: dict[Node, list[tuple[str, asyncio.Future[None]]]] = {}
 
-    def require(self, wait: Command | None, needed: tuple[int, ...]) -> None:
-        """Set the command that waits (None: an answer promises enough) and the counts it must return."""
-        self._wait, self._needed = wait, needed
+    def require(self, waits: Sequence[Wait]) -> None:
+        """Set what has to be waited for; nothing when an answer of Redis promises enough."""
+        self._waits = waits
 
     @property
     def waits(self) -> bool:
         """Whether writes have to be confirmed at all."""
-        return self._wait is not None
+        return bool(self._waits)
 
     def lives(self, tags: Iterable[str]) -> Lives:
         """Note in which life the owners of some tags are, before anything is written.
@@ -49,7 +56,7 @@ class Durability:
         Raises:
             ParleyError: ``unavailable``.
         """
-        if self._wait is None:
+        if not self._waits:
             return {}
         nodes = {self._topology.node_of(tag) for tag in tags}
         return {node: node.incarnation for node in nodes}
@@ -98,10 +105,9 @@ class Durability:
                 future.cancel()
 
     async def _once(self, node: Node, life: str) -> None:
-        if self._wait is None:
-            return
-        answer = await self._topology.confirm(node, life, self._wait)
-        counts: tuple[Any, ...] = tuple(answer) if isinstance(answer, list) else (answer,)
-        # On a time-out the command returns what there is, without an error.
-        if any(count < needed for count, needed in zip(counts, self._needed, strict=True)):
-            raise ParleyError(UNAVAILABLE, "the write was not confirmed in time")
+        answers = await self._topology.confirm(node, life, [wait.command for wait in self._waits])
+        for wait, answer in zip(self._waits, answers, strict=True):
+            counts = answer if isinstance(answer, list) else [answer]
+            # On a time-out the command returns what there is, without an error.
+            if any(count < needed for count, needed in zip(counts, wait.needed, strict=True)):
+                raise ParleyError(UNAVAILABLE, "the write was not confirmed in time")

@@ -64,7 +64,7 @@ class Health:
             await base.topology.look()
             if not self._fit:
                 requirement = await check(base)
-                self._durability.require(*requirement)
+                self._durability.require(requirement)
                 self._fit = True
         except ParleyError as error:
             if not self._away:

@@ -89,13 +89,15 @@ class Node:
                 answers[index] = answer
         return answers
 
-    async def confirm(self, script: Script, key: str, incarnation: str, wait: Command) -> Any:
-        """Run a script only if the server is still in the life given, and then a command that waits.
+    async def confirm(
+        self, script: Script, key: str, incarnation: str, waits: Sequence[Command]
+    ) -> list[Any]:
+        """Run a script only if the server is still in the life given, and then commands that wait.
 
-        Both go over one connection: WAIT and WAITAOF are about what this connection has written.
+        All go over one connection: WAIT and WAITAOF are about what this connection has written.
 
         Returns:
-            The second command's answer.
+            The answers of the waiting commands.
 
         Raises:
             ParleyError: ``unavailable``, also when the life is another: what was written in it may be lost.
@@ -103,8 +105,8 @@ class Node:
         if incarnation != self.incarnation:
             raise ParleyError(UNAVAILABLE, "Redis was started anew meanwhile")
         run = ("EVALSHA", self._hashes[script.name], 1, key)
-        written, confirmed = await self._waiting.submit([run, wait])
-        for answer in (written, confirmed):
+        _, *confirmed = answers = await self._waiting.submit([run, *waits])
+        for answer in answers:
             if is_unknown_script(answer):
                 raise ParleyError(UNAVAILABLE, "Redis was started anew meanwhile")
             if isinstance(answer, ResponseError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from parley_shared.runtime import StartError
 from parley_store.redis.base import Base
-from parley_store.redis.channel import Command
+from parley_store.redis.durability import Wait
 from parley_store.redis.node import Node
 
 logger = logging.getLogger(__name__)
@@ -17,26 +18,23 @@ _LEAST: Final = (7, 0)
 """The first version with ids of the form ``0-*`` and PEXPIRETIME."""
 _LEAST_WAITAOF: Final = (7, 2)
 
-Requirement = tuple[Command | None, tuple[int, ...]]
-"""The command that waits for a confirmation, and the counts it must return; None: no wait is needed."""
 
-
-async def check(base: Base) -> Requirement:
+async def check(base: Base) -> Sequence[Wait]:
     """Compare every server with the settings.
 
     Returns:
-        How writes are confirmed.
+        How writes are confirmed; nothing when an answer promises enough.
 
     Raises:
         StartError: A server can never do what is asked; the text says what to change.
         ParleyError: ``unavailable``: a server does not answer now.
     """
     requirements = [await _check(base, node) for node in base.topology.nodes()]
-    # With servers of different settings the one that needs a wait decides.
-    return max(requirements, key=lambda requirement: requirement[0] is not None)
+    # With servers of different settings the one that needs most decides.
+    return max(requirements, key=len)
 
 
-async def _check(base: Base, node: Node) -> Requirement:
+async def _check(base: Base, node: Node) -> Sequence[Wait]:
     config = base.config
     answers = await node.exchange(
         [("INFO", "server"), ("INFO", "memory"), ("INFO", "persistence"), ("INFO", "replication")]
@@ -51,28 +49,29 @@ async def _check(base: Base, node: Node) -> Requirement:
     if policy != "noeviction":
         raise StartError(f"Redis has maxmemory-policy {policy} and would drop messages: set it to noeviction")
     has_file = info.get("aof_enabled") == "1"
-    # Redis must have answered before the exchange that carries the wait gives up.
-    timeout_ms = int(config.redis_timeout_seconds * 800)
-    if config.durability == "disk":
+    if config.durability == "fast":
         if not has_file:
-            raise StartError("DURABILITY=disk needs a Redis with appendonly yes")
-        policy = await _sync_policy(node)
-        if policy == "always":
-            return None, ()
-        if policy == "no":
-            raise StartError("DURABILITY=disk needs a Redis with appendfsync everysec or always")
+            logger.warning("Redis keeps no append-only file: a restart of it loses messages")
+        return ()
+    setting = f"DURABILITY={config.durability}"
+    if not has_file:
+        raise StartError(f"{setting} needs a Redis with appendonly yes")
+    # Both waits together must have ended before the exchange that carries them is given up.
+    timeout_ms = int(config.redis_timeout_seconds * 400)
+    waits = []
+    policy = await _sync_policy(node)
+    if policy == "no":
+        raise StartError(f"{setting} needs a Redis with appendfsync everysec or always")
+    if policy != "always":
         if version < _LEAST_WAITAOF:
-            raise StartError("DURABILITY=disk needs Redis 7.2 or later, or appendfsync always")
-        return ("WAITAOF", 1, 0, timeout_ms), (1, 0)
+            raise StartError(f"{setting} needs Redis 7.2 or later, or appendfsync always")
+        waits.append(Wait(("WAITAOF", 1, 0, timeout_ms), (1, 0)))
     if config.durability == "replicated":
         if info.get("connected_slaves") == "0":
             logger.warning("Redis has no replica at the moment: no message can be confirmed")
-        if has_file and version >= _LEAST_WAITAOF:
-            return ("WAITAOF", 1, 1, timeout_ms), (1, 1)
-        return ("WAIT", 1, timeout_ms), (1,)
-    if not has_file:
-        logger.warning("Redis keeps no append-only file: a restart of it loses messages")
-    return None, ()
+        # The replica's memory, not its disk: that it tells once a second, and one disk has the message.
+        waits.append(Wait(("WAIT", 1, timeout_ms), (1,)))
+    return waits
 
 
 async def _sync_policy(node: Node) -> str:

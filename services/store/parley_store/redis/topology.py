@@ -164,19 +164,19 @@ class Topology(ABC):
         answers = await self.run([(tag, ("EVALSHA", script, len(keys), *keys, *arguments))], script.name)
         return answers[0]
 
-    async def confirm(self, node: Node, life: str, wait: Command) -> Any:
+    async def confirm(self, node: Node, life: str, waits: Sequence[Command]) -> list[Any]:
         """Wait on a server for the confirmation of what was written in the life given.
 
         Returns:
-            The answer of the waiting command.
+            The answers of the commands that wait.
 
         Raises:
             ParleyError: ``unavailable``.
         """
         started = time.perf_counter()
-        answer = await node.confirm(CONFIRM, self.key_on(node), life, wait)
+        answers = await node.confirm(CONFIRM, self.key_on(node), life, waits)
         self._metrics.redis.labels("confirm").observe(time.perf_counter() - started)
-        return answer
+        return answers
 
 
 def _as_failure(answer: Exception) -> ParleyError:

@@ -1,0 +1,161 @@
+"""Several Redis servers as one: a small cluster, and a master with a replica under Sentinel."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from parley_local.redis_server import RedisServer
+from tests.harness.ports import free_port
+
+_SLOTS: Final = 16384
+_START_SECONDS: Final = 20
+
+
+def client(server: RedisServer) -> Redis:
+    """Make a plain client of one server."""
+    return Redis(port=server.port, protocol=2)
+
+
+def command(connection: Redis, *parts: object) -> Any:
+    """Send a command that redis-py has no typed method for."""
+    return connection.execute_command(*parts)  # type: ignore[no-untyped-call]
+
+
+def node_id(server: RedisServer) -> str:
+    """Read a server's id in its cluster."""
+    with client(server) as connection:
+        answer: bytes = command(connection, "CLUSTER MYID")
+    return answer.decode()
+
+
+@contextlib.contextmanager
+def cluster(folder: Path, count: int = 3) -> Iterator[list[RedisServer]]:
+    """Run a cluster of masters that share all slots evenly."""
+    servers = [
+        RedisServer(
+            free_port(),
+            folder / f"node-{number}",
+            extra=[
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "2000",
+                # Not the default (port + 10000), which may be somebody else's.
+                "--cluster-port",
+                str(free_port()),
+            ],
+        )
+        for number in range(count)
+    ]
+    try:
+        for number, server in enumerate(servers):
+            server.start()
+            first, last = number * _SLOTS // count, (number + 1) * _SLOTS // count - 1
+            with client(server) as connection:
+                command(connection, "CLUSTER ADDSLOTSRANGE", first, last)
+        with client(servers[0]) as connection:
+            for server in servers[1:]:
+                bus = server_bus(server)
+                command(connection, "CLUSTER MEET", "127.0.0.1", server.port, bus)
+        for server in servers:
+            _wait(partial(_cluster_is_ok, server, count))
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def server_bus(server: RedisServer) -> int:
+    """Read a server's port for the cluster's own traffic."""
+    with client(server) as connection:
+        answer = connection.config_get("cluster-port")
+    return int(answer["cluster-port"])
+
+
+def _cluster_is_ok(server: RedisServer, count: int) -> bool:
+    with client(server) as connection:
+        state = command(connection, "CLUSTER INFO")
+    return bool(state["cluster_state"] == "ok" and int(state["cluster_known_nodes"]) == count)
+
+
+class Watched:
+    """A master, a replica and a Sentinel that watches them.
+
+    Args:
+        folder: Where they keep their files.
+    """
+
+    name = "chat"
+
+    def __init__(self, folder: Path) -> None:
+        # By default a master waits five seconds for further replicas before it sends its data.
+        at_once = ["--repl-diskless-sync-delay", "0"]
+        self.master = RedisServer(free_port(), folder / "master", extra=at_once)
+        self.replica = RedisServer(
+            free_port(),
+            folder / "replica",
+            extra=[*at_once, "--replicaof", "127.0.0.1", str(self.master.port)],
+        )
+        port = free_port()
+        self._config = folder / "sentinel.conf"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(
+            f"port {port}\n"
+            f"sentinel monitor {self.name} 127.0.0.1 {self.master.port} 1\n"
+            f"sentinel down-after-milliseconds {self.name} 500\n"
+            f"sentinel failover-timeout {self.name} 5000\n"
+        )
+        self.sentinel = SentinelServer(port, folder / "sentinel", self._config)
+
+    @property
+    def url(self) -> str:
+        """The address as REDIS_URL takes it."""
+        return f"redis+sentinel://127.0.0.1:{self.sentinel.port}/{self.name}"
+
+    def start(self) -> None:
+        """Start all three and wait until the replica follows."""
+        self.master.start()
+        self.replica.start()
+        _wait(self._follows)
+        self.sentinel.start()
+        _wait(self._is_seen)
+
+    def stop(self) -> None:
+        """End all three."""
+        for server in (self.sentinel, self.replica, self.master):
+            server.stop()
+
+    def _follows(self) -> bool:
+        with client(self.replica) as connection:
+            return bool(connection.info("replication").get("master_link_status") == "up")
+
+    def _is_seen(self) -> bool:
+        with client(self.sentinel) as connection:
+            answer = command(connection, "SENTINEL REPLICAS", self.name)
+        return len(answer) == 1
+
+
+class SentinelServer(RedisServer):
+    """A Sentinel: the same executable under another configuration."""
+
+    def __init__(self, port: int, folder: Path, config: Path) -> None:
+        super().__init__(port, folder)
+        self._command = [self._command[0], str(config), "--sentinel"]
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        with contextlib.suppress(RedisConnectionError):
+            if condition():
+                return
+        assert time.monotonic() < deadline, "the servers did not get together"
+        time.sleep(0.05)
