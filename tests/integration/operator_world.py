@@ -245,6 +245,13 @@ class World:
         name, self._made = f"gateway-{self._made}", self._made + 1
         gateway = self.gateways[name] = FakeGateway(connections)
         await gateway.start()
+        self.store_pod(name, gateway.port + 40_000, gateway.port, ready=ready, node=node)
+        return name
+
+    def store_pod(
+        self, name: str, port: int, internal_port: int, *, ready: bool = True, node: str = "node"
+    ) -> None:
+        """Store a pod whose gateway has these ports of this machine."""
         self.api.objects["v1/pods", NAMESPACE, name] = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -261,8 +268,8 @@ class World:
                     {
                         "name": "gateway",
                         "ports": [
-                            {"name": "http", "containerPort": gateway.port + 40_000},
-                            {"name": "internal", "containerPort": gateway.port},
+                            {"name": "http", "containerPort": port},
+                            {"name": "internal", "containerPort": internal_port},
                         ],
                     }
                 ],
@@ -273,7 +280,6 @@ class World:
                 "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
             },
         }
-        return name
 
     def set_ready(self, name: str, ready: bool) -> None:
         """Have the kubelet report a pod as ready or not."""
