@@ -15,7 +15,7 @@ from tests.browser.chromium import DESKTOP, Watch, closed, find_chromium, launch
 from tests.browser.person import Person
 from tests.harness.stack import Stack
 
-REFUSED_FROM = 3000
+REFUSED_FROM = 1000
 """Messages longer than this are refused by the server here, so that a refusal can be shown."""
 
 Arrive = Callable[..., Awaitable[Person]]

@@ -197,6 +197,18 @@ async def test_people_are_found_by_name(arrive: Arrive) -> None:
     await expect(ann.people).to_contain_text("Nobody found.")
 
 
+async def test_the_sound_can_be_turned_off_for_all_tabs(arrive: Arrive, site: Stack) -> None:
+    """The choice is kept, and is the same in every tab."""
+    ann = await arrive("ann b")
+    tab = await ann.another_tab(site.url)
+    sound = "Sound for new messages"
+    await ann.page.get_by_role("button", name=sound).click()
+    for person in (ann, tab):
+        await expect(person.page.get_by_role("button", name=sound)).to_have_attribute("aria-pressed", "false")
+    await ann.reload()
+    await expect(ann.page.get_by_role("button", name=sound)).to_have_attribute("aria-pressed", "false")
+
+
 async def test_signing_out_forgets_everything(arrive: Arrive, site: Stack) -> None:
     """After signing out, all tabs ask for a name, and nothing is left in the browser."""
     ann, _bob = await arrive("ann o"), await arrive("bob o")

@@ -63,6 +63,15 @@ describe("a conversation", () => {
     expect(conversation.older).toBe("ask");
   });
 
+  it("asks for everything when the first list had no room for a single message", () => {
+    const conversation = Conversation.create("me", "bob");
+    conversation.reset(entry({ messages: [], seq: 4, unread: 4 }));
+    expect(conversation.older).toBe("ask");
+    conversation.addPage({ messages: range(1, 4), before: null });
+    expect(conversation.older).toBe("none");
+    expect(conversation.unread).toBe(4);
+  });
+
   it("adds older pages before, until there is none", () => {
     const conversation = Conversation.create("me", "bob");
     conversation.reset(entry({ messages: range(51, 100), seq: 100 }));

@@ -206,6 +206,7 @@ export class Client {
       disconnect: () => {
         this.online.value = false;
         this.outbox.setConnected(false);
+        this.people.lostSight();
       },
       refused: (message) => this.refused(message),
       session: (sessionID, userID) => this.opened(sessionID, userID),

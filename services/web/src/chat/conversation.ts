@@ -53,15 +53,18 @@ export class Conversation {
     const known = this.last;
     const touches = known !== undefined && (first === undefined ? known.seq >= entry.seq : first.seq <= known.seq + 1);
     const agrees = known !== undefined && entry.seq >= known.seq && !contradicts(this.messages, page);
-    const previous = this.messages[0]?.seq;
+    const previous = this.firstSeq;
     this.messages = touches && agrees ? union(this.messages, page) : [...page];
     this.seq = entry.seq;
     this.unread = entry.unread;
     this.peerRead = agrees ? Math.max(this.peerRead, entry.read) : entry.read;
     this.ownRead = entry.unread === 0 ? entry.seq : (this.nthUnread(entry) ?? 1) - 1;
-    if (this.messages[0]?.seq !== previous || this.older === "loading") {
-      this.older = (this.messages[0]?.seq ?? entry.seq + 1) > 1 ? "ask" : "none";
-    }
+    if (this.firstSeq !== previous || this.older === "loading") this.older = this.firstSeq > 1 ? "ask" : "none";
+  }
+
+  /** Where the known messages begin; where they would, when none is known. */
+  private get firstSeq(): number {
+    return this.messages[0]?.seq ?? this.seq + 1;
   }
 
   /** Add a message that was delivered or acknowledged. Returns whether it was new. */

@@ -57,8 +57,13 @@ export class People {
     this.typing.delete(userID);
   }
 
-  clear(): void {
+  /** The connection is gone: nobody is known to be typing. */
+  lostSight(): void {
     for (const userID of [...this.timers.keys()]) this.stoppedTyping(userID);
+  }
+
+  clear(): void {
+    this.lostSight();
     this.all.clear();
   }
 }
