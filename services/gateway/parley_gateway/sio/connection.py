@@ -117,6 +117,7 @@ class WebSocketConnection(asyncio.Protocol):
             return
         self._closing = True
         self._transport.write(close_frame(code))
+        self._transport.resume_reading()  # the client's Close frame must be seen
         self._timer = asyncio.get_running_loop().call_later(self._close_timeout, self.abort)
 
     def abort(self) -> None:
