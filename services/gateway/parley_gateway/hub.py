@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,8 @@ GAP_SECONDS: Final = 0.1
 """How long an event that came too early waits for the ones before it."""
 LIMBO_LIMIT: Final = 10_000
 """Most items kept for users whose session is just being opened."""
+RECENT_LIMIT: Final = 10_000
+"""Most deliveries kept for the sockets that are just connecting to users who are here already."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -105,6 +108,7 @@ class Hub:
         self._opening = 0
         self._limbo: dict[str, list[api.Delivery | api.ReadDelivery | api.Nudge]] = {}
         self._limbo_size = 0
+        self._recent: deque[tuple[LocalUser, int, Event]] = deque(maxlen=RECENT_LIMIT)
         self._fetches = asyncio.Semaphore(16)
         self._told_early: dict[str, set[LocalUser]] = {}
 
@@ -120,6 +124,7 @@ class Hub:
         if self._opening == 0:
             self._limbo.clear()
             self._limbo_size = 0
+            self._recent.clear()
 
     def join(
         self,
@@ -146,12 +151,27 @@ class Hub:
         state = SocketState(user, opened.session, pid, pid or socket.sid, opened.counter)
         user.sockets.append(socket)
         socket.data = state
+        if opened.counter < user.delivered:
+            self._make_up(socket, state)
         limbo = self._limbo.pop(opened.user, ())
         self._limbo_size -= len(limbo)
         for item in limbo:
             self.handle(item)
         self._expect(user, opened.epoch, opened.counter)
         return state
+
+    def _make_up(self, socket: ClientSocket, state: SocketState) -> None:
+        """Give a new socket what its user's others were sent since the store answered for it."""
+        user = state.user
+        recent = [
+            (counter, event)
+            for other, counter, event in self._recent
+            if other is user and counter > state.start
+        ]
+        if len(recent) == user.delivered - state.start:
+            state.waiting = [(counter, event) for counter, event in recent if event.origin != state.origin]
+        else:
+            socket.close_transport("reset")  # it took too long to connect, and tries again
 
     def leave(self, socket: ClientSocket) -> LocalUser | None:
         """Forget a socket; returns its user when that was the last one."""
@@ -240,6 +260,8 @@ class Hub:
 
     def _deliver(self, user: LocalUser, counter: int, event: Event) -> None:
         user.delivered = counter
+        if self._opening:
+            self._recent.append((user, counter, event))
         if event.sender is not None:
             self._introduce(user, *event.sender)
         offset: bytes | None = None

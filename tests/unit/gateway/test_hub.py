@@ -272,6 +272,30 @@ async def test_any_order_with_losses_and_repeats_ends_complete(bench: Bench, see
     assert ids(socket) == [f"m{counter}" for counter in range(1, newest + 1)]
 
 
+async def test_a_socket_misses_nothing_that_came_while_it_connected(bench: Bench) -> None:
+    """What the user's other sockets were sent after the store answered for the new one is made up for."""
+    old = bench.join(0, pid="old").ready()
+    bench.hub.opening()
+    for counter, pid in ((1, "x"), (2, "x"), (3, "new"), (4, "x")):
+        bench.hub.handle(delivery(counter, pid=pid))
+    new = bench.join(1, pid="new")
+    bench.hub.opened()
+    bench.hub.handle(delivery(5))
+    assert ids(old) == ["m1", "m2", "m3", "m4", "m5"]
+    assert [counter for counter, _ in new.data.waiting] == [2, 4, 5]
+    assert new.closed is None
+
+
+async def test_a_socket_that_was_too_slow_connects_again(bench: Bench) -> None:
+    """A new socket for which not everything was kept is closed rather than left with a gap."""
+    bench.join(0).ready()
+    for counter in (1, 2):
+        bench.hub.handle(delivery(counter))
+    bench.hub.opening()
+    bench.hub.handle(delivery(3))
+    assert bench.join(1).closed == "reset"
+
+
 async def test_an_offset_never_goes_back(bench: Bench) -> None:
     """Presence names the place of a socket that was told more at its connect than the others have got."""
     old, new = bench.join(0).ready(), bench.join(3).ready()
