@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 
 from parley_gateway.app import running
 from parley_gateway.config import GatewayConfig
-from parley_shared import api, log
+from parley_shared import log
 from parley_shared.config import load
-from parley_shared.errors import ParleyError
 from parley_shared.runtime import Stop, run
 
 
@@ -29,9 +27,7 @@ async def main(stop: Stop) -> None:
         )
         for task in (leaving, at_once):
             task.cancel()
-        # Should the store be away: the lease runs out by itself.
-        with contextlib.suppress(ParleyError):
-            await gateway.store.release(api.ReleaseRequest(gateway=gateway.gateway_id()))
+        await gateway.leave()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from parley_gateway.sio import EngineSettings, SocketServer, reasons
 from parley_gateway.store_client import HttpStore
 from parley_gateway.web import add_page
 from parley_shared import api
+from parley_shared.errors import ParleyError
 from parley_shared.redis_client import AnyRedis
 from parley_shared.redis_client import connect as connect_redis
 from parley_shared.runtime import StartError
@@ -148,6 +150,7 @@ class Gateway:
             max_payload_bytes=config.max_payload_bytes,
         )
         self.drainer = drain.Drainer(self, config.drain_seconds)
+        self._living: asyncio.Task[None] | None = None
 
     def _remote(self, request: web.Request) -> str:
         remote: str = self.server.eio.remote(request)
@@ -229,6 +232,22 @@ class Gateway:
             missing["connections"] = "full, and another gateway has room"
         return missing
 
+    # --- start and end ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to live in the cluster."""
+        self._living = self.tasks.start(self.life.run(), "life")
+        self.tasks.start(self.watch_loop(), "watch")
+
+    async def leave(self) -> None:
+        """Give the lease back. First the life ends, or it would take a new one."""
+        if self._living is not None:
+            self._living.cancel()
+            await asyncio.wait({self._living})
+        # Should the store be away: the lease runs out by itself.
+        with contextlib.suppress(ParleyError):
+            await self.store.release(api.ReleaseRequest(gateway=self.gateway_id()))
+
     async def watch_loop(self) -> None:
         """Measure how late the event loop runs, and what waits in the send queues."""
         loop = asyncio.get_running_loop()
@@ -301,8 +320,7 @@ async def running(config: GatewayConfig) -> AsyncIterator[Gateway]:
                 await web.TCPSite(public, config.host, config.own_port, backlog=4096).start()
         except OSError as error:
             raise StartError(f"a port cannot be opened: {error.strerror or error}") from error
-        gateway.tasks.start(gateway.life.run(), "life")
-        gateway.tasks.start(gateway.watch_loop(), "watch")
+        gateway.start()
         yield gateway
     finally:
         await gateway.server.shutdown()
