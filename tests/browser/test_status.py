@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def test_the_public_port_does_not_serve_it(site: Stack) -> None:
     """Neither the page nor its data is there for everybody."""
     async with aiohttp.ClientSession() as session:
-        for path in ("/status", "/status.json"):
+        for path in ("/status", "/status.html", "/status.json"):
             async with session.get(site.url + path) as answer:
                 assert answer.status == 404, path
 

@@ -72,6 +72,9 @@ async def test_a_read_mark_is_an_event_for_both_users(world: World) -> None:
         bob.user, ann.user, 2, [(bob.user, bob.epoch, 3)]
     )
     assert (await world.open("g2", session=bob.session)).contacts[0].unread == 0
+    assert (await world.open("g1", session=ann.session)).contacts[0].read == 2
+    found = await world.store.users(api.UsersRequest(user=ann.user, query="bob"))
+    assert [(entry.seq, entry.read) for entry in found.users] == [(2, 2)]
 
 
 async def test_a_read_mark_never_goes_back_nor_beyond(world: World) -> None:

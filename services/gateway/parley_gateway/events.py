@@ -225,6 +225,7 @@ class Events:
                     "messages": [],
                     "unread": entry.unread,
                     "seq": entry.seq,
+                    "read": entry.read,
                 }
                 for entry in page.users
             ]

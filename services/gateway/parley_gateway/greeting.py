@@ -85,6 +85,7 @@ def _contact(contact: Contact, own: str, roster: Roster) -> bytes:
         messages=b",".join([bytes(message) for message in contact.messages]),
         unread=contact.unread,
         seq=contact.seq,
+        read=contact.read,
     )
 
 

@@ -44,6 +44,7 @@ def user_entry(
     messages: bytes = b"",
     unread: int | None = None,
     seq: int | None = None,
+    read: int = 0,
 ) -> bytes:
     """Encode an entry of ``users``.
 
@@ -54,8 +55,9 @@ def user_entry(
         messages: JSON objects, separated by commas.
         unread: Messages of this conversation the reader has not read; left out when None.
         seq: The conversation's last seq; left out when None.
+        read: The seq up to which this user has read the conversation; left out with ``seq``.
     """
-    extra = b"" if seq is None else b',"unread":%d,"seq":%d' % (unread or 0, seq)
+    extra = b"" if seq is None else b',"unread":%d,"seq":%d,"read":%d' % (unread or 0, seq, read)
     return b'{"userID":%b,"username":%b,"connected":%b,"messages":[%b]%b}' % (
         _encode(user),
         _encode(username),

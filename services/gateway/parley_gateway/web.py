@@ -56,7 +56,8 @@ def add_page(app: web.Application, root: Path, *, pages: dict[str, str]) -> None
     files = {
         file.relative_to(root).as_posix(): file
         for file in root.rglob("*")
-        if file.is_file() and file.name not in pages.values()
+        # Other pages belong to another port, or to none.
+        if file.is_file() and file.suffix != ".html"
     }
 
     async def asset(request: web.Request) -> web.FileResponse:

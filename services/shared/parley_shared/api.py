@@ -93,6 +93,7 @@ class Contact(Struct, kw_only=True):
 
     ``messages`` are ready JSON objects (see `Message`), oldest first, at most the last 50 and only those
     whose place in the inbox is at most the answer's ``counter``: everything later arrives as an event.
+    ``read`` is the seq up to which the contact has read the conversation.
     """
 
     user: str
@@ -101,6 +102,7 @@ class Contact(Struct, kw_only=True):
     seq: int
     unread: int
     messages: list[Raw]
+    read: int = 0
 
 
 class Opened(Struct, kw_only=True):
@@ -441,13 +443,14 @@ class UsersRequest(Struct, kw_only=True):
 
 
 class UserEntry(Struct, kw_only=True):
-    """A found user, with the conversation's last ``seq`` and the asker's ``unread`` count."""
+    """A found user, and what the asker has with it: last ``seq``, ``unread`` count, ``read`` as in `Contact`."""
 
     user: str
     username: str
     connected: bool
     seq: int
     unread: int
+    read: int = 0
 
 
 class UsersResponse(Struct, kw_only=True):

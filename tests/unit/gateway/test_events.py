@@ -188,7 +188,15 @@ async def test_users_are_found(bench: Bench) -> None:
     answer = await bench.ask("users", {"query": "bo"})
     assert answer["after"] == "next"
     assert answer["users"] == [
-        {"userID": "bob", "username": "Bob", "connected": True, "messages": [], "unread": 1, "seq": 3}
+        {
+            "userID": "bob",
+            "username": "Bob",
+            "connected": True,
+            "messages": [],
+            "unread": 1,
+            "seq": 3,
+            "read": 0,
+        }
     ]
 
 

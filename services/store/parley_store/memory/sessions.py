@@ -91,6 +91,7 @@ class Sessions:
                     connected=entry.state == 1,
                     seq=noted.seq,
                     unread=max(0, noted.seq - noted.read),
+                    read=noted.seen,
                     messages=messages[::-1],
                 )
             )

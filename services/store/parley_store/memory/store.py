@@ -11,7 +11,7 @@ from parley_store.answers import gateway_info
 from parley_store.config import StoreConfig
 from parley_store.memory.messages import Messages
 from parley_store.memory.sessions import Sessions
-from parley_store.memory.state import Gateway, State, now_ms
+from parley_store.memory.state import Gateway, Peer, State, now_ms
 
 _ALL_VERSIONS = 2**53 - 1
 
@@ -118,15 +118,15 @@ class MemoryStore:
         entries = []
         for _, user in page:
             entry = self.state.roster[user]
-            peer = asker.peers.get(user) if asker else None
-            seq, read = (peer.seq, peer.read) if peer else (0, 0)
+            peer = (asker.peers.get(user) if asker else None) or Peer()
             entries.append(
                 api.UserEntry(
                     user=user,
                     username=entry.username,
                     connected=entry.state == 1,
-                    seq=seq,
-                    unread=max(0, seq - read),
+                    seq=peer.seq,
+                    unread=max(0, peer.seq - peer.read),
+                    read=peer.seen,
                 )
             )
         more = len(matching) > len(page)

@@ -96,6 +96,8 @@ class Contact(NamedTuple):
     """When it was stored, in ms."""
     read: int
     """What the inbox's owner has read."""
+    seen: int = 0
+    """What the peer has read."""
 
     @property
     def unread(self) -> int:
@@ -105,8 +107,8 @@ class Contact(NamedTuple):
 
 def parse_peer(peer: str, value: bytes) -> Contact:
     """Read what is noted with a peer: ``epoch:seq:at:read:seen``."""
-    _, seq, at, read, _ = value.split(b":")
-    return Contact(peer, int(seq), int(at), int(read))
+    _, seq, at, read, seen = value.split(b":")
+    return Contact(peer, int(seq), int(at), int(read), int(seen))
 
 
 class Reading(NamedTuple):
@@ -182,13 +184,15 @@ class Inboxes:
         """Look up the usernames of those whom events are from."""
         return await self._roster.names({event.from_ for event in events})
 
-    async def marks(self, user: str, peers: Sequence[str]) -> list[tuple[int, int]]:
-        """Look up, per peer, the conversation's last seq and the user's read mark."""
+    async def contacts(self, user: str, peers: Sequence[str]) -> list[Contact]:
+        """Look up what the user has with each of some peers; all zero where there is nothing."""
         if not peers:
             return []
         (found,) = await self._base.topology.run([(user, ("HMGET", keys.peers(user), *peers))], "marks")
-        noted = [parse_peer(peer, value) if value else None for peer, value in zip(peers, found, strict=True)]
-        return [(contact.seq, contact.read) if contact else (0, 0) for contact in noted]
+        return [
+            parse_peer(peer, value) if value else Contact(peer, 0, 0, 0)
+            for peer, value in zip(peers, found, strict=True)
+        ]
 
     async def page(self, request: api.InboxRequest) -> api.InboxResponse:
         """Answer a gateway that fills a gap."""

@@ -185,6 +185,7 @@ class Sessions:
                 connected=states[contact.peer].state == 1,
                 seq=contact.seq,
                 unread=contact.unread,
+                read=contact.seen,
                 messages=[Raw(message) for message in messages],
             )
             for contact, messages in zip(known, histories, strict=True)

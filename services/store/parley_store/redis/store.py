@@ -112,16 +112,17 @@ class RedisStore:
         """Search users by the beginning of their names."""
         found, after = await self._roster.search(request.query, request.after, request.limit)
         states = await self._roster.states(found)
-        marks = await self._inboxes.marks(request.user, found)
+        contacts = await self._inboxes.contacts(request.user, found)
         entries = [
             api.UserEntry(
                 user=user,
                 username=username_of(states[user]),
                 connected=states[user].state == 1,
-                seq=seq,
-                unread=max(0, seq - read),
+                seq=contact.seq,
+                unread=contact.unread,
+                read=contact.seen,
             )
-            for user, (seq, read) in zip(found, marks, strict=True)
+            for user, contact in zip(found, contacts, strict=True)
             if user in states
         ]
         return api.UsersResponse(users=entries, after=after)
