@@ -443,7 +443,7 @@ class UsersRequest(Struct, kw_only=True):
 
 
 class UserEntry(Struct, kw_only=True):
-    """A found user, and what the asker has with it: last ``seq``, ``unread``, and ``read`` as in `Contact`."""
+    """A found user, and what the asker has with it: ``seq``, ``unread``, and ``read`` as in `Contact`."""
 
     user: str
     username: str
