@@ -176,6 +176,10 @@ class Service:
             self.kill()
             raise AssertionError(f"{self.name} did not end within {STOP_SECONDS:g} s") from None
 
+    def wait_end(self, timeout_seconds: float = START_SECONDS) -> int:
+        """Wait for it to end by itself; returns the exit status."""
+        return self._running().wait(timeout_seconds)
+
     def _check(self, deadline: float) -> None:
         status = self.status
         if status is not None:

@@ -36,7 +36,7 @@ class PyClient(Client):
             socketio.exceptions.ConnectionError: The server refused.
         """
         client = cls(name)
-        await client._client.connect(url, auth=auth or {}, transports=list(transports), wait_timeout=10)
+        await client.connect(url, auth, transports=transports)
         return client
 
     @classmethod
@@ -45,6 +45,16 @@ class PyClient(Client):
         client = await cls.open(url, auth, **options)
         await client.signed_in()
         return client
+
+    async def connect(
+        self, url: str, auth: dict[str, Any] | None = None, *, transports: tuple[str, ...] = ("websocket",)
+    ) -> None:
+        """Connect.
+
+        Raises:
+            socketio.exceptions.ConnectionError: The server refused; why is in the journal.
+        """
+        await self._client.connect(url, auth=auth or {}, transports=list(transports), wait_timeout=10)
 
     @property
     def transport(self) -> str:

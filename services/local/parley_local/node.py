@@ -118,7 +118,7 @@ def _install(folder: Path) -> None:
     if _read(stamp) == state:
         return
     _say(f"installing the npm packages of {folder.relative_to(ROOT)}")
-    _npm(folder, "ci", "--no-audit", "--no-fund", "--loglevel=error")
+    _npm(folder, "ci", "--no-audit", "--no-fund", "--no-progress", "--loglevel=error")
     stamp.parent.mkdir(exist_ok=True)
     stamp.write_text(state)
 
