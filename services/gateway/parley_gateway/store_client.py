@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, TypeVar
 
-import aiohttp
 import msgspec
 
+from parley_gateway.store_http import Pool
 from parley_shared import api
 from parley_shared.auth import bearer
 from parley_shared.errors import CODES, INTERNAL, UNAVAILABLE, ParleyError
@@ -78,20 +78,14 @@ class HttpStore:
     """
 
     def __init__(self, url: str, tokens: tuple[str, ...], timeout_seconds: float = 5.0) -> None:
-        self._base = url.rstrip("/") + api.PREFIX
-        self._headers = {**bearer(tokens), "Content-Type": "application/json"}
+        self._pool = Pool(url, {**bearer(tokens), "Content-Type": "application/json"})
         self._timeout_seconds = timeout_seconds
         self._decoders: dict[object, msgspec.json.Decoder[object]] = {}
         self._encode = msgspec.json.Encoder().encode
-        # A store replica that is replaced must not keep all our connections: they are closed when idle, and
-        # a Service spreads the new ones.
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=64, keepalive_timeout=15), auto_decompress=False
-        )
 
     async def close(self) -> None:
         """Close the pool."""
-        await self._session.close()
+        await self._pool.close()
 
     async def _call(
         self, method: str, path: str, body: object, answer: type[T], timeout_seconds: float | None = None
@@ -102,15 +96,11 @@ class HttpStore:
         data = None if body is None else self._encode(body)
         try:
             async with asyncio.timeout(timeout_seconds or self._timeout_seconds):
-                response = await self._session.request(
-                    method, self._base + path, data=data, headers=self._headers
-                )
-                async with response:
-                    payload = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                status, payload = await self._pool.request(method, api.PREFIX + path, data)
+        except OSError as error:
             raise ParleyError(UNAVAILABLE, f"the store does not answer ({type(error).__name__})") from error
-        if response.status != 200:
-            raise _failure(response.status, payload)
+        if status != 200:
+            raise _failure(status, payload)
         try:
             return decoder.decode(payload)  # type: ignore[return-value]
         except msgspec.MsgspecError as error:

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 
 from aiohttp import web
 
 from parley_shared import log
 from parley_shared.config import load
 from parley_shared.runtime import StartError, Stop, run
-from parley_store.app import create_app, create_internal_app
+from parley_store.app import create_internal_app, create_server
 from parley_store.config import StoreConfig
 from parley_store.metrics import Metrics
 from parley_store.redis.store import RedisStore
@@ -37,15 +38,14 @@ async def main(stop: Stop) -> None:
         stack.push_async_callback(store.close)
         store.start()
         internal = web.AppRunner(create_internal_app(store, metrics), access_log=None)
-        await _serve(stack, internal, config.internal_host, config.internal_port)
-        public = web.AppRunner(
-            create_app(config, store=store, metrics=metrics),
-            access_log=None,
-            shutdown_timeout=SHUTDOWN_SECONDS,
-            # A gateway keeps its connections: closing an idle one just when it sends would cost a repeat.
-            keepalive_timeout=75.0,
-        )
-        await _serve(stack, public, config.host, config.port)
+        await internal.setup()
+        stack.push_async_callback(internal.cleanup)
+        with _listening(config.internal_host, config.internal_port):
+            await web.TCPSite(internal, config.internal_host, config.internal_port).start()
+        server = create_server(config, store=store, metrics=metrics)
+        stack.push_async_callback(server.close, SHUTDOWN_SECONDS)
+        with _listening(config.host, config.port):
+            await server.start(config.host, config.port)
         logger.info("serving")
         unfit = asyncio.create_task(store.unfit(), name="unfit")
         stopped = asyncio.create_task(stop.requested.wait(), name="stopped")
@@ -57,11 +57,11 @@ async def main(stop: Stop) -> None:
         logger.info("stopping")
 
 
-async def _serve(stack: contextlib.AsyncExitStack, runner: web.AppRunner, host: str, port: int) -> None:
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[None]:
+    """Turn a port that cannot be opened into one clear line."""
     try:
-        await web.TCPSite(runner, host, port).start()
+        yield
     except OSError as error:
         raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 

@@ -1,4 +1,4 @@
-"""The store's two web applications: the API, and the internal port."""
+"""The store's two servers: the API, and the internal port."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from parley_shared.ops import create_ops_app
 from parley_store.config import StoreConfig
 from parley_store.metrics import Metrics
 from parley_store.routes import BODY_BYTES, Api
+from parley_store.server import Server
 from parley_store.store import Store
 
+IDLE_SECONDS = 75.0
+"""A gateway keeps its connections: closing an idle one just when it sends would cost a repeat."""
 
-def create_app(config: StoreConfig, *, store: Store, metrics: Metrics) -> web.Application:
+
+def create_server(config: StoreConfig, *, store: Store, metrics: Metrics) -> Server:
     """Make the API.
 
     Args:
@@ -19,9 +23,8 @@ def create_app(config: StoreConfig, *, store: Store, metrics: Metrics) -> web.Ap
         store: Carries out the requests; whoever made it closes it.
         metrics: Where requests are counted.
     """
-    app = web.Application(client_max_size=BODY_BYTES)
-    app.router.add_routes(Api(store, config.service_tokens, metrics).routes())
-    return app
+    api = Api(store, config.service_tokens, metrics)
+    return Server(api, body_bytes=BODY_BYTES, idle_seconds=IDLE_SECONDS)
 
 
 def create_internal_app(store: Store, metrics: Metrics) -> web.Application:

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
-from aiohttp import web
 
 from parley_shared import api
 from parley_shared.auth import require
@@ -16,10 +15,10 @@ from parley_shared.errors import (
     INTERNAL,
     MALFORMED,
     NOT_FOUND,
-    TOO_LARGE,
     ParleyError,
 )
 from parley_store.metrics import Metrics
+from parley_store.server import Answer, Request
 from parley_store.store import Store
 
 logger = logging.getLogger(__name__)
@@ -29,14 +28,26 @@ BODY_BYTES: Final = 16 * 1024 * 1024
 BATCH_ITEMS: Final = 2000
 """Most items of a batch: more would hold up everybody else in Redis."""
 
-Request = TypeVar("Request", bound=msgspec.Struct)
-Answer = Callable[[web.Request], Awaitable[msgspec.Struct]]
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+Method = Callable[[bytes], Awaitable[msgspec.Struct]]
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
+class _Route:
+    """What answers one address, and how it is counted."""
+
+    __slots__ = ("done", "label", "method", "observe")
+
+    def __init__(self, label: str, method: Method, metrics: Metrics) -> None:
+        self.label = label
+        self.method = method
+        self.observe = metrics.request.labels(label).observe
+        self.done = metrics.requests.labels(label, "ok").inc
+
+
 class Api:
-    """Makes the handlers.
+    """Answers requests; the application of `parley_store.server`.
 
     Args:
         store: Carries out the requests.
@@ -45,14 +56,9 @@ class Api:
     """
 
     def __init__(self, store: Store, tokens: tuple[str, ...], metrics: Metrics) -> None:
-        self._store = store
         self._tokens = tokens
         self._metrics = metrics
-
-    def routes(self) -> list[web.RouteDef]:
-        """List all routes; whatever is not among them is answered ``not_found``."""
-        store = self._store
-        posts: list[tuple[str, Answer]] = [
+        posts: list[tuple[str, Method]] = [
             ("/sessions/open", _decoded(api.OpenRequest, store.open)),
             ("/sessions/recover", _decoded(api.RecoverRequest, store.recover)),
             ("/sessions/attach", _decoded(api.AttachRequest, store.attach)),
@@ -67,44 +73,54 @@ class Api:
             ("/gateways/release", _decoded(api.ReleaseRequest, store.release)),
             ("/gateways/probe", _decoded(api.ProbeRequest, store.probe)),
         ]
-        gets: list[tuple[str, Answer]] = [
+        gets: list[tuple[str, Method]] = [
             ("/roster", _plain(store.roster)),
             ("/gateways", _plain(store.gateways)),
         ]
-        found = [web.post(api.PREFIX + path, self._handler(path, answer)) for path, answer in posts]
-        found += [web.get(api.PREFIX + path, self._handler(path, answer)) for path, answer in gets]
-        return [*found, web.route("*", "/{path:.*}", self._handler("unknown", _unknown))]
+        self._routes = {
+            (verb, api.PREFIX + path): _Route(path[1:].replace("/", "_"), method, metrics)
+            for verb, routes in (("POST", posts), ("GET", gets))
+            for path, method in routes
+        }
+        self._unknown = _Route("unknown", _unknown, metrics)
 
-    def _handler(self, route: str, answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
-        label = route.lstrip("/").replace("/", "_")
-        observe = self._metrics.request.labels(label).observe
-        done = self._metrics.requests.labels(label, "ok").inc
+    async def answer(self, request: Request) -> Answer:
+        """Answer one request; whatever is no address is ``not_found``."""
+        route = self._routes.get((request.method, request.path), self._unknown)
+        started = time.perf_counter()
+        try:
+            require(request.headers, self._tokens)
+            body = _encode(await route.method(request.body))
+            route.done()
+        except Exception as error:  # noqa: BLE001 -- the boundary: every failure becomes an answer
+            return self._failed(error, route.label)
+        finally:
+            route.observe(time.perf_counter() - started)
+        return Answer(200, body)
 
-        async def handle(request: web.Request) -> web.Response:
-            started = time.perf_counter()
-            try:
-                require(request.headers, self._tokens)
-                body = _encode(await answer(request))
-                done()
-            except Exception as error:  # noqa: BLE001 -- the boundary: every failure becomes an answer
-                failure, status = _failure(error, label)
-                self._metrics.requests.labels(label, failure.code).inc()
-                return web.Response(body=_encode(failure), status=status, content_type="application/json")
-            finally:
-                observe(time.perf_counter() - started)
-            return web.Response(body=body, content_type="application/json")
+    def refuse(self, error: ParleyError) -> Answer:
+        """Answer what is no request."""
+        return self._failed(error, self._unknown.label)
 
-        return handle
+    def _failed(self, error: Exception, label: str) -> Answer:
+        if isinstance(error, ParleyError):
+            code, message = error.code, error.message
+        else:
+            logger.error("a request failed", extra={"route": label}, exc_info=error)
+            code, message = INTERNAL, INTERNAL.message
+        self._metrics.requests.labels(label, code.name).inc()
+        failure = api.Failure(code=code.name, message=message, retryable=code.retryable)
+        return Answer(code.status, _encode(failure))
 
 
-def _decoded(shape: type[Request], method: Callable[[Request], Awaitable[msgspec.Struct]]) -> Answer:
-    """Make an answer that reads the body as ``shape``."""
+def _decoded(shape: type[Shape], method: Callable[[Shape], Awaitable[msgspec.Struct]]) -> Method:
+    """Make a method that reads the body as ``shape``."""
     decode = msgspec.json.Decoder(shape).decode
     batches = [name for name, kind in _lists(shape)]
 
-    async def answer(request: web.Request) -> msgspec.Struct:
+    async def answer(body: bytes) -> msgspec.Struct:
         try:
-            decoded = decode(await request.read())
+            decoded = decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ParleyError(MALFORMED, _reason(error)) from error
         for name in batches:
@@ -115,14 +131,14 @@ def _decoded(shape: type[Request], method: Callable[[Request], Awaitable[msgspec
     return answer
 
 
-def _plain(method: Callable[[], Awaitable[msgspec.Struct]]) -> Answer:
-    async def answer(_request: web.Request) -> msgspec.Struct:
+def _plain(method: Callable[[], Awaitable[msgspec.Struct]]) -> Method:
+    async def answer(_body: bytes) -> msgspec.Struct:
         return await method()
 
     return answer
 
 
-async def _unknown(_request: web.Request) -> msgspec.Struct:
+async def _unknown(_body: bytes) -> msgspec.Struct:
     raise ParleyError(NOT_FOUND)
 
 
@@ -140,16 +156,3 @@ def _reason(error: Exception) -> str:
     An unknown enum value or tag would be quoted, but the requests have neither.
     """
     return str(error) if isinstance(error, msgspec.MsgspecError) else "the body is not valid JSON"
-
-
-def _failure(error: Exception, route: str) -> tuple[api.Failure, int]:
-    if isinstance(error, ParleyError):
-        code, message = error.code, error.message
-    elif isinstance(error, web.HTTPRequestEntityTooLarge):
-        code, message = TOO_LARGE, TOO_LARGE.message
-    elif isinstance(error, web.HTTPException):
-        code, message = MALFORMED, MALFORMED.message
-    else:
-        logger.error("a request failed", extra={"route": route}, exc_info=error)
-        code, message = INTERNAL, INTERNAL.message
-    return api.Failure(code=code.name, message=message, retryable=code.retryable), code.status
