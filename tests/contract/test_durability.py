@@ -79,7 +79,7 @@ async def test_a_redis_that_dies_before_the_confirmation_confirms_nothing(
     await world.gateways("g1")
     ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
     durability = world.redis._messages._durability
-    lives = durability.lives([ann.user, bob.user])
+    lives = await durability.lives([ann.user, bob.user])
     server.kill()
     server.start()
 
@@ -94,7 +94,7 @@ async def test_a_redis_that_dies_before_the_confirmation_confirms_nothing(
         await durability.confirm(lives)
 
     assert raised.value.code is UNAVAILABLE
-    await durability.confirm(durability.lives([ann.user]))
+    await durability.confirm(await durability.lives([ann.user]))
 
 
 async def test_many_batches_share_a_confirmation(disk: tuple[RedisWorld, RedisServer]) -> None:

@@ -86,6 +86,10 @@ async def test_a_full_memory_refuses_and_comes_back(redis_world: RedisWorld) -> 
         with pytest.raises(ParleyError) as raised:
             await world.append(item)
         history = await world.history(ann, bob)
+        # What keeps leases and presence right goes on, or all gateways would be taken for dead.
+        assert (await world.lease("g1")).held
+        await world.detach("g1", bob)
+        await world.eventually(lambda: _is(world, "bob", 0))
     finally:
         await world.raw.config_set("maxmemory", "0")
 
@@ -117,6 +121,29 @@ async def test_nobody_is_reaped_for_what_redis_did_not_hear(
     await world.eventually(beats)
     assert await world.states() == {"ann": 1}
     assert (await world.lease("g1")).held
+
+
+async def test_nobody_is_reaped_while_redis_takes_no_writes(redis_world: RedisWorld) -> None:
+    """A Redis that answers and refuses writes (a full disk, no replicas) hears of no gateway either."""
+    world = redis_world
+    await world.gateways("g1")
+    await world.open("g1", "ann")
+    await world.raw.config_set("min-replicas-to-write", "1")
+    try:
+        with pytest.raises(ParleyError) as raised:
+            await world.lease("g1")
+        await world.eventually(lambda: _is_down(world))
+        await asyncio.sleep(1.2)
+    finally:
+        await world.raw.config_set("min-replicas-to-write", "0")
+
+    assert raised.value.code is UNAVAILABLE
+    assert (await world.lease("g1")).held
+    assert await world.states() == {"ann": 1}
+
+
+async def _is_down(world: RedisWorld) -> bool:
+    return world.metrics.redis_up._value.get() == 0  # type: ignore[no-any-return]
 
 
 async def test_a_restarted_store_waits_a_lease_before_it_reaps(redis_world: RedisWorld) -> None:
@@ -166,3 +193,7 @@ async def test_one_request_that_cannot_be_packed_harms_no_other(redis_world: Red
     assert isinstance(good, list)
     assert isinstance(good[0], api.Appended)
     assert good[0].seq == 1
+
+
+async def _is(world: RedisWorld, username: str, state: int) -> bool:
+    return (await world.states()).get(username) == state

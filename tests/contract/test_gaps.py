@@ -89,6 +89,24 @@ async def test_a_batch_fills_a_gap_once_for_all_its_messages(
     assert contents([event.message for event in answer.events]) == ["1", "2", "3", "4", "5"]
 
 
+async def test_the_first_messages_of_a_conversation_may_come_in_any_order(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second message of two who have never spoken brings along the first."""
+    world = redis_world
+    await world.gateways("g1")
+    ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
+    await _half(world, monkeypatch, world.send_item(ann, bob.user, "one"))
+
+    item = world.send_item(bob, ann.user, "two")
+    results = await world.append(item, item)
+
+    assert [result.seq for result in results] == [2, 2]
+    for user in (ann, bob):
+        answer = await world.inbox(user)
+        assert contents([event.message for event in answer.events]) == ["one", "two"]
+
+
 async def test_what_is_too_old_for_news_is_history(
     redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,11 +35,10 @@ local function conversation(stream, hash, older)
   local c, x, g, o, e, p, b, i = unpack(redis.call('HMGET', hash, 'c', 'x', 'g', 'o', 'e', 'p', 'b', 'i'))
   local row = { created = c, older = o == '1' }
   if not c then
+    -- The numbering begins: whatever is left of an older one must not be taken for it.
+    redis.call('DEL', stream)
     row.created = now .. fresh
     redis.call('HSET', hash, 'c', row.created)
-    -- The numbering begins: whatever is left of an older one must not be taken for it. (Not the first write:
-    -- only at a script's first does Redis look whether there is memory left.)
-    redis.call('DEL', stream)
   end
   row.epoch, row.before, row.base = renumbered(hash, stream, fresh, e, p, b, i)
   if g ~= tostring(generation) then

@@ -7,7 +7,8 @@
 --   user sent it, pid of the sending socket, the seq before the first that may be missing ('0': none may)
 -- Result: per item {outcome, counter, epoch, gateways joined by spaces}
 --   outcome 0 taken as `counter`; 1 it is in already, `counter` is the newest; 2 a gap: the messages after
---   seq `counter` must come first; 3 there is no such user
+--   seq `counter` must come first, and a fifth value is the time (ms) up to which what was stored is in the
+--   inbox, should its numbering have changed; 3 there is no such user
 -- Error: LATE when the deadline has passed; then nothing was done.
 local COMMON, KEYS_EACH, ARGS_EACH = 5, 3, 9
 local fresh, deadline = ARGV[1], tonumber(ARGV[2])
@@ -62,21 +63,23 @@ for item = 1, #KEYS / KEYS_EACH do
   if not row then
     results[item] = { 3, 0, '', '' }
   else
-    local known_epoch, last, _, read, seen = parse_peer(redis.call('HGET', peers, peer))
-    local is_new = known_epoch == nil
+    local known_epoch, last, since, read, seen = parse_peer(redis.call('HGET', peers, peer))
+    local is_new, is_other = known_epoch == nil, false
     if known_epoch == before and before ~= '' and known_epoch ~= epoch then
       -- The same conversation, in another life of Redis: its numbers hold up to the change.
       local base = tonumber(ARGV[a + 5])
       last, read, seen = math.min(last, base), math.min(read, base), math.min(seen, base)
     elseif known_epoch ~= epoch then
-      -- The first message of this numbering: older marks say nothing about it.
-      last, read, seen = seq - 1, 0, 0
+      -- The first message of this numbering: older marks say nothing about it. It need not be number 1 that
+      -- comes first: several stores may be at work.
+      last, read, seen = 0, 0, 0
+      is_other = not is_new
     end
     last = math.max(last, tonumber(ARGV[a + 9]))
     if seq <= last then
       results[item] = { 1, newest(inbox), row.epoch, row.gateways }
     elseif seq > last + 1 then
-      results[item] = { 2, last, row.epoch, '' }
+      results[item] = { 2, last, row.epoch, '', is_other and tonumber(since) or 0 }
     else
       local at, own = ARGV[a + 6], ARGV[a + 7]
       local entry = 'm ' .. peer .. ' ' .. seq .. ' ' .. at .. ' ' .. own .. ' ' .. ARGV[a + 8]

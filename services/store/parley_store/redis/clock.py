@@ -64,9 +64,7 @@ class Clock:
     async def reap(self) -> None:
         """End the leases of gateways that have not been heard of, and take those off their users."""
         base = self._base
-        lease_seconds = base.config.lease_seconds
-        if self._health.steady_for(lease_seconds):
-            await self.end(int(lease_seconds * 1000))
+        await self.end(int(base.config.lease_seconds * 1000))
         end, gateways = await self._claim(keys.GATEWAYS, keys.REAPING, 1)
         if gateways:
             await self._reap(gateways[0])
@@ -76,7 +74,7 @@ class Clock:
 
     async def end(self, age_ms: int, gateway: str = "") -> None:
         """End leases that are so old, or one that is given back."""
-        names = (keys.LEASES, keys.INFO, keys.REAPING)
+        names = (keys.LEASES, keys.INFO, keys.REAPING, keys.LOOKS)
         ended = await self._base.topology.call_once(scripts.LAPSE, keys.GATEWAYS, names, (age_ms, gateway))
         if ended and not gateway:
             logger.warning("leases have lapsed", extra={"gateways": texts(ended)})

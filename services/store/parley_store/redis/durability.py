@@ -50,7 +50,7 @@ class Durability:
         """Whether writes have to be confirmed at all."""
         return bool(self._waits)
 
-    def lives(self, tags: Iterable[str]) -> Lives:
+    async def lives(self, tags: Iterable[str]) -> Lives:
         """Note in which life the owners of some tags are, before anything is written.
 
         Raises:
@@ -59,6 +59,9 @@ class Durability:
         if not self._waits:
             return {}
         nodes = {self._topology.node_of(tag) for tag in tags}
+        for node in nodes:
+            if not node.incarnation:
+                await node.refresh()
         return {node: node.incarnation for node in nodes}
 
     async def confirm(self, lives: Lives) -> None:

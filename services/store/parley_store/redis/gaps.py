@@ -59,7 +59,7 @@ class Gaps:
             The outcomes, now without gaps.
         """
         refused = {
-            index: outcome.counter + 1
+            index: outcome
             for index, outcome in enumerate(outcomes)
             if isinstance(outcome, Outcome) and outcome.gap
         }
@@ -67,33 +67,40 @@ class Gaps:
             return outcomes
         # In the order of seq, each message once: some that are missing to one are refused themselves.
         queue = {references[index].place: references[index] for index in refused}
-        missing = await self._missing([(references[index], first) for index, first in refused.items()])
-        for reference, _ in missing:
-            queue.setdefault(reference.place, reference)
+        missing = {}
+        for reference, message in await self._missing([(references[i], gap) for i, gap in refused.items()]):
+            if reference.place not in queue:
+                queue[reference.place] = reference
+                missing[reference.place] = (reference, message)
         # In this order nothing is missing but what is too old, so each may skip what is before it.
         ordered = [queue[place]._replace(skip_to=queue[place].seq - 1) for place in sorted(queue)]
         filled = await self._inboxes.put(ordered, deadline)
         by_place = {reference.place: outcome for reference, outcome in zip(ordered, filled, strict=True)}
         for index in refused:
-            outcomes[index] = by_place.pop(references[index].place)
-        await self._deliver(
-            [(r, m, by_place[r.place]) for r, m in missing if r.place in by_place], deliveries
-        )
+            outcomes[index] = by_place[references[index].place]
+        await self._deliver([(*each, by_place[place]) for place, each in missing.items()], deliveries)
         return outcomes
 
-    async def _missing(self, gaps: Sequence[tuple[Reference, int]]) -> list[tuple[Reference, _Missing]]:
-        """Look up the messages from a seq on to (without) that of a reference, if they are still news."""
+    async def _missing(self, gaps: Sequence[tuple[Reference, Outcome]]) -> list[tuple[Reference, _Missing]]:
+        """Look up the messages of gaps, as far as they are still news."""
         work = []
-        for reference, first in gaps:
+        for reference, gap in gaps:
             conversation = conversation_id(reference.user, reference.peer)
             last = f"0-{reference.seq - 1}"
-            command = ("XREVRANGE", keys.messages(conversation), last, f"0-{first}", "COUNT", _LIMIT)
+            command = (
+                "XREVRANGE",
+                keys.messages(conversation),
+                last,
+                f"0-{gap.counter + 1}",
+                "COUNT",
+                _LIMIT,
+            )
             work.append((conversation, command))
         found = []
-        for (reference, _), entries in zip(gaps, await self._base.topology.run(work, "gaps"), strict=True):
+        for (reference, gap), entries in zip(gaps, await self._base.topology.run(work, "gaps"), strict=True):
             for entry in entries:
                 message = _decode(body_of(entry))
-                if reference.at - message.at > NEWS_MS:
+                if reference.at - message.at > NEWS_MS or message.at <= gap.since:
                     break
                 pid = pid_of(entry)
                 own = message.from_ == reference.user

@@ -62,6 +62,8 @@ class Health:
         base = self._base
         try:
             await base.topology.look()
+            # A server that answers and takes no writes hears of no gateway either.
+            await base.topology.touch()
             if not self._fit:
                 requirement = await check(base)
                 self._durability.require(requirement)

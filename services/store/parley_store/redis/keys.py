@@ -17,6 +17,7 @@ ROSTER: Final = "roster"
 LEASES: Final = "{gateways}:leases"
 INFO: Final = "{gateways}:info"
 REAPING: Final = "{gateways}:reaping"
+LOOKS: Final = "{gateways}:looks"
 
 LOG: Final = ROSTER_LOG
 STATE: Final = "{roster}:state"
@@ -69,6 +70,21 @@ def of_user(user_id: str) -> tuple[str, str, str, str]:
 def for_events(user_id: str) -> tuple[str, str, str]:
     """Name the keys that an event of a user's inbox touches, in the order of the scripts."""
     return f"user:{{{user_id}}}", f"inbox:{{{user_id}}}", f"peers:{{{user_id}}}"
+
+
+def sessions(user_id: str) -> str:
+    """Name a user's sessions, by last use."""
+    return f"sessions:{{{user_id}}}"
+
+
+def recoveries(user_id: str) -> str:
+    """Name the recovery ids of a user's sockets, by the time they were made."""
+    return f"recoveries:{{{user_id}}}"
+
+
+def erased(user_id: str) -> str:
+    """Name the mark of a user who is being erased: nothing new is kept of them while it is there."""
+    return f"erased:{{{user_id}}}"
 
 
 def messages(conversation: str) -> str:

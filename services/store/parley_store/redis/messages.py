@@ -81,7 +81,7 @@ class Messages:
             return api.AppendResponse(results=results)
 
         tags = {tag for index in wanted for tag in _tags(sends[index])} if self._durability.waits else set()
-        lives = self._durability.lives(tags)
+        lives = await self._durability.lives(tags)
         stored = await self._number(request, wanted, results)
         deliveries = Deliveries()
         if stored:

@@ -14,6 +14,7 @@ from parley_shared import api
 from parley_shared.errors import UNAVAILABLE, ParleyError
 from parley_store.answers import failure
 from parley_store.redis import keys, scripts
+from parley_store.redis.accounts import Accounts
 from parley_store.redis.base import Base, is_identifier
 from parley_store.redis.inbox import Entry, Inboxes
 from parley_store.redis.registry import Registration, Registry, Standing
@@ -51,8 +52,11 @@ class _Attempt:
 class Recovery:
     """Recovers sockets."""
 
-    def __init__(self, base: Base, registry: Registry, inboxes: Inboxes, log: RosterLog) -> None:
+    def __init__(
+        self, base: Base, registry: Registry, inboxes: Inboxes, log: RosterLog, accounts: Accounts
+    ) -> None:
         self._base = base
+        self._accounts = accounts
         self._registry = registry
         self._inboxes = inboxes
         self._log = log
@@ -160,9 +164,17 @@ class Recovery:
         standings = await self._registry.attach(
             gateway, [Registration(a.user, a.recover.version, "", a.epoch, a.counter) for a in good]
         )
+        # As with an open: whoever ends a session from now on finds the gateway.
+        gone = await self._accounts.gone([attempt.session for attempt in good])
+        for attempt in good:
+            if attempt.session in gone:
+                attempt.reason = "session"
+                await self._registry.detach(gateway, [(attempt.user, attempt.recover.version)])
         results = {id(a): api.RecoverResult(reason=a.reason) for a in attempts}
         for attempt, standing in zip(good, standings, strict=True):
             result = results[id(attempt)]
+            if attempt.reason:
+                continue
             try:
                 result.recovered = await self._complete(attempt, standing, *before[id(attempt)])
             except ParleyError as error:

@@ -13,14 +13,23 @@ from importlib.resources import files
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One script: ``name`` is that of its file, and its label in metrics."""
+    """One script.
+
+    Attributes:
+        name: That of its file, and its label in metrics.
+        body: The file's text.
+        when_full: Whether it may run when Redis's memory is full: what keeps leases and presence right must,
+            or all gateways would be taken for dead. Redis refuses the others before they begin.
+    """
 
     name: str
     body: str
+    when_full: bool
 
     def text(self, incarnation: str) -> str:
         """Make the text for one life of a server."""
-        return f"local INCARNATION = '{incarnation}'\n{_read('common')}\n{self.body}"
+        flags = " flags=allow-oom" if self.when_full else ""
+        return f"#!lua{flags}\nlocal INCARNATION = '{incarnation}'\n{_read('common')}\n{self.body}"
 
 
 @cache
@@ -28,26 +37,27 @@ def _read(name: str) -> str:
     return (files("parley_store") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
 
 
-def _script(name: str) -> Script:
-    return Script(name, _read(name))
+def _script(name: str, *, when_full: bool = True) -> Script:
+    return Script(name, _read(name), when_full)
 
 
-APPEND = _script("append")
-ATTACH = _script("attach")
+APPEND = _script("append", when_full=False)
+ATTACH = _script("attach", when_full=False)
 CLAIM = _script("claim")
 CONFIRM = _script("confirm")
 DELIVER = _script("deliver")
 DETACH = _script("detach")
 DUE = _script("due")
+ENLIST = _script("enlist", when_full=False)
 ENROL = _script("enrol")
 EVENTS = _script("events")
-HOLD = _script("hold")
+HOLD = _script("hold", when_full=False)
 LAPSE = _script("lapse")
 LEASE = _script("lease")
 LOSE = _script("lose")
 READ = _script("read")
 ROSTER = _script("roster")
-SESSION = _script("session")
+SESSION = _script("session", when_full=False)
 SETTLE = _script("settle")
 SETTLED = _script("settled")
 SNAPSHOT = _script("snapshot")
@@ -61,6 +71,7 @@ SCRIPTS = (
     DELIVER,
     DETACH,
     DUE,
+    ENLIST,
     ENROL,
     EVENTS,
     HOLD,

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from msgspec import Raw
 
 from parley_shared import api
-from parley_shared.errors import INVALID_USERNAME, LAPSED, ParleyError
+from parley_shared.errors import INVALID_USERNAME, LAPSED, UNAVAILABLE, UNKNOWN_SESSION, ParleyError
 from parley_store.answers import failure, user_of_subject
 from parley_store.redis import keys, scripts
+from parley_store.redis.accounts import Accounts, Enlisting
 from parley_store.redis.base import Base, is_identifier
 from parley_store.redis.history import History
 from parley_store.redis.registry import Registration, Registry, Standing
@@ -30,8 +31,11 @@ class Found(NamedTuple):
 class Sessions:
     """Opens sessions and registers their users."""
 
-    def __init__(self, base: Base, registry: Registry, roster: Roster, history: History) -> None:
+    def __init__(
+        self, base: Base, registry: Registry, roster: Roster, history: History, accounts: Accounts
+    ) -> None:
         self._base = base
+        self._accounts = accounts
         self._registry = registry
         self._roster = roster
         self._history = history
@@ -43,11 +47,11 @@ class Sessions:
         """
         found = await self._sessions(request.opens)
         results = [
-            api.OpenResult() if session else api.OpenResult(failure=failure(INVALID_USERNAME))
+            api.OpenResult(failure=failure(session)) if isinstance(session, ParleyError) else api.OpenResult()
             for session in found
         ]
-        opening = [index for index, session in enumerate(found) if session]
-        sessions = [session for session in found if session]
+        opening = [index for index, session in enumerate(found) if isinstance(session, Found)]
+        sessions = [session for session in found if isinstance(session, Found)]
         if not sessions:
             return api.OpenResponse(results=results)
         opens = [request.opens[index] for index in opening]
@@ -71,12 +75,31 @@ class Sessions:
                 for open_, session in zip(opens, sessions, strict=True)
             ],
         )
-        answers = await asyncio.gather(
-            *[self._opened(*each) for each in zip(opens, sessions, standings, strict=True)]
+        gone, *answers = await asyncio.gather(
+            self._ended(request.gateway, opens, sessions),
+            *[self._opened(*each) for each in zip(opens, sessions, standings, strict=True)],
         )
-        for index, answer in zip(opening, answers, strict=True):
-            results[index] = answer
+        for index, session, answer in zip(opening, sessions, answers, strict=True):
+            ended = api.OpenResult(failure=failure(UNKNOWN_SESSION))
+            results[index] = ended if session.session in gone else answer
         return api.OpenResponse(results=results)
+
+    async def _ended(
+        self, gateway: str, opens: Sequence[api.Open], sessions: Sequence[Found]
+    ) -> set[str]:
+        """Find the sessions that ended while they were being opened, and take the gateway off their users.
+
+        Whoever ends one from now on finds the gateway with the user.
+        """
+        gone = await self._accounts.gone([session.session for session in sessions])
+        detaches = [
+            (session.user, open_.version)
+            for open_, session in zip(opens, sessions, strict=True)
+            if session.session in gone
+        ]
+        if detaches:
+            await self._registry.detach(gateway, detaches)
+        return gone
 
     async def attach(self, request: api.AttachRequest) -> api.AttachResponse:
         """Register the gateway again with users it holds."""
@@ -127,21 +150,34 @@ class Sessions:
         )
         return api.OpenResult(opened=opened)
 
-    async def _sessions(self, opens: Sequence[api.Open]) -> list[Found | None]:
-        """Find or make each session; None: neither."""
-        found: list[Found | None] = [None] * len(opens)
+    async def _sessions(self, opens: Sequence[api.Open]) -> list[Found | ParleyError]:
+        """Find or make each session, or say why there is none."""
+        found: list[Found | ParleyError] = [ParleyError(INVALID_USERNAME)] * len(opens)
         # A sessionID comes from a client: what cannot be one is not looked up.
         known = [i for i, open_ in enumerate(opens) if open_.session and is_identifier(open_.session)]
         await self._session(opens, known, found, make=False)
-        new = [i for i, open_ in enumerate(opens) if found[i] is None and open_.username]
-        await self._session(opens, new, found, make=True)
+        new = [i for i, open_ in enumerate(opens) if isinstance(found[i], ParleyError) and open_.username]
+        for index in new:
+            open_ = opens[index]
+            user = user_of_subject(open_.subject) if open_.subject else open_.new_user
+            found[index] = Found(open_.new_session, user, open_.username or "", True)
+        # Noted with the user before it is made, so that it cannot be there without being found.
+        noted = [(i, session) for i, session in enumerate(found) if isinstance(session, Found)]
+        items = [
+            Enlisting(session.user, session.session, opens[i].new_pid if opens[i].recovery else "")
+            for i, session in noted
+        ]
+        for (index, _), allowed in zip(noted, await self._accounts.enlist(items), strict=True):
+            if not allowed:
+                found[index] = ParleyError(UNAVAILABLE, "the user is being erased")
+        await self._session(opens, [i for i in new if isinstance(found[i], Found)], found, make=True)
         return found
 
     async def _session(
         self,
         opens: Sequence[api.Open],
         indexes: Sequence[int],
-        found: list[Found | None],
+        found: list[Found | ParleyError],
         *,
         make: bool,
     ) -> None:
@@ -197,8 +233,11 @@ class Sessions:
         found = await self._base.topology.run(
             [(session, ("HGET", keys.session(session), "user")) for session in sessions], "renew"
         )
-        users = {user.decode() for user in found if user}
+        used = [
+            Enlisting(user.decode(), session) for session, user in zip(sessions, found, strict=True) if user
+        ]
+        await self._accounts.enlist(used)
         work = [(session, ("PEXPIRE", keys.session(session), ttl)) for session in sessions]
         work += [(pid, ("PEXPIRE", keys.recover(pid), ttl)) for pid in pids]
-        work += [(user, ("PEXPIRE", key, ttl)) for user in users for key in keys.of_user(user)]
+        work += [(user, ("PEXPIRE", key, ttl)) for user in {u.user for u in used} for key in keys.of_user(user)]
         await self._base.topology.run(work, "renew")

@@ -7,6 +7,7 @@ from parley_shared.runtime import StartError
 from parley_shared.tasks import TaskGroup
 from parley_store.config import StoreConfig
 from parley_store.metrics import Metrics
+from parley_store.redis.accounts import Accounts
 from parley_store.redis.base import Base
 from parley_store.redis.clock import Clock
 from parley_store.redis.durability import Durability
@@ -17,6 +18,7 @@ from parley_store.redis.history import History
 from parley_store.redis.inbox import Inboxes
 from parley_store.redis.marks import Marks
 from parley_store.redis.messages import Messages
+from parley_store.redis.people import RedisPeople
 from parley_store.redis.recipients import Recipients
 from parley_store.redis.recovery import Recovery
 from parley_store.redis.registry import Registry
@@ -31,6 +33,7 @@ class RedisStore:
 
     Attributes:
         clock: What happens by itself.
+        people: Sessions, relations, export and erasure.
         topology: The way to Redis.
     """
 
@@ -45,13 +48,15 @@ class RedisStore:
         self._history = History(base)
         self._inboxes = Inboxes(base, self._history, self._roster)
         registry = Registry(base, self._roster)
-        self._sessions = Sessions(base, registry, self._roster, self._history)
+        accounts = Accounts(base, durability)
+        self._sessions = Sessions(base, registry, self._roster, self._history, accounts)
         gaps = Gaps(base, self._inboxes, self._roster)
         self._messages = Messages(base, durability, Recipients(base), self._inboxes, gaps)
         self._marks = Marks(base)
         self._gateways = Gateways(base, self._roster)
-        self._recovery = Recovery(base, registry, self._inboxes, RosterLog(base, self._roster))
+        self._recovery = Recovery(base, registry, self._inboxes, RosterLog(base, self._roster), accounts)
         self._health = Health(base, durability)
+        self.people = RedisPeople(accounts)
         self.clock = Clock(base, registry, self._roster, self._health)
 
     def start(self) -> None:

@@ -76,6 +76,17 @@ class Topology(ABC):
         """
         await asyncio.gather(*[node.look() for node in self.nodes()])
 
+    async def touch(self) -> None:
+        """See that all servers take writes.
+
+        Raises:
+            ParleyError: ``unavailable``.
+        """
+        for node in self.nodes():
+            (answer,) = await node.exchange([("EVALSHA", CONFIRM, 1, self.key_on(node))])
+            if isinstance(answer, Exception):
+                raise _as_failure(answer)
+
     async def close(self) -> None:
         """Close all connections."""
         for node in self.nodes():
@@ -213,7 +224,7 @@ class OneServer(Topology):
     def key_on(self, node: Node) -> str:
         """Name a key of our own."""
         del node
-        return "confirm"
+        return "confirm:{0}"
 
     def groups(self, items: Sequence[Item]) -> Iterable[list[int]]:
         """Put all items into one call."""
@@ -366,7 +377,7 @@ def _keys(owners: Mapping[int, str]) -> dict[str, str]:
     wanted = set(owners.values())
     number = 0
     while wanted - keys.keys() and number < 100_000:
-        key = f"confirm:{number}"
+        key = f"confirm:{{{number}}}"
         keys.setdefault(owners.get(key_slot(key.encode()), ""), key)
         number += 1
     return keys
