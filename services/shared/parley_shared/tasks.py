@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 logger = logging.getLogger(__name__)
+
+AGAIN_SECONDS: Final = 1.0
+"""A task that has not ended so long after it was cancelled is cancelled again."""
 
 
 class TaskGroup:
@@ -44,10 +47,11 @@ class TaskGroup:
     async def close(self) -> None:
         """Cancel all tasks and wait until they have ended."""
         self._closed = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := [task for task in self._tasks if not task.done()]:
+            for task in tasks:
+                task.cancel()
+            # Now and then a library takes the cancellation for its own time-out: then the task is told again.
+            await asyncio.wait(tasks, timeout=AGAIN_SECONDS)
 
 
 async def forever(name: str, step: Callable[[], Awaitable[object]], pause_seconds: float) -> None:

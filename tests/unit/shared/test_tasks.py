@@ -30,6 +30,25 @@ async def test_closing_cancels_and_waits() -> None:
         group.start(work(), "late")
 
 
+async def test_closing_insists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task in which a library has swallowed the cancellation is cancelled again."""
+    monkeypatch.setattr("parley_shared.tasks.AGAIN_SECONDS", 0.01)
+    group = TaskGroup("group")
+    swallowed = asyncio.Event()
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.set()
+        await asyncio.Event().wait()
+
+    group.start(stubborn(), "stubborn")
+    await asyncio.sleep(0)
+    await asyncio.wait_for(group.close(), 5)
+    assert swallowed.is_set()
+
+
 async def test_a_failure_is_logged_with_the_task(caplog: pytest.LogCaptureFixture) -> None:
     """And the group's other tasks go on."""
     group = TaskGroup("group")
