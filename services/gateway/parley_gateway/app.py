@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOP_PROBE_SECONDS: Final = 0.5
+FAREWELL_SECONDS: Final = 1.0
+"""How long requests may last once all sessions are closed: long-polls that were passed on would go on."""
 
 
 class Gateway:
@@ -69,7 +71,7 @@ class Gateway:
         )
         self.life = Life(
             store=store,
-            bus=bus_redis,
+            bus=bus.RedisBus(bus_redis),
             hub=self.hub,
             roster=self.roster,
             clock=self.clock,
@@ -307,9 +309,13 @@ async def running(config: GatewayConfig) -> AsyncIterator[Gateway]:
     # A dropped long-poll is seen by its request handler being cancelled.
     # Compressed bodies are refused, so nothing has to unpack them (and no bomb can go off).
     public = web.AppRunner(
-        create_app(gateway), handler_cancellation=True, auto_decompress=False, access_log=None
+        create_app(gateway),
+        handler_cancellation=True,
+        auto_decompress=False,
+        access_log=None,
+        shutdown_timeout=FAREWELL_SECONDS,
     )
-    internal = web.AppRunner(create_internal_app(gateway), access_log=None)
+    internal = web.AppRunner(create_internal_app(gateway), access_log=None, shutdown_timeout=FAREWELL_SECONDS)
     try:
         await public.setup()
         await internal.setup()
