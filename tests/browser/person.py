@@ -93,11 +93,6 @@ class Person:
         """Wait until an own message has come so far: sending, sent, read or failed."""
         await expect(self.message(text).locator(".progress")).to_have_text(_PROGRESS[progress])
 
-    async def is_stored(self, text: str) -> None:
-        """Wait until the server has an own message, whether or not it has been read."""
-        stored = re.compile(f"^({_PROGRESS['sent']}|{_PROGRESS['read']})$")
-        await expect(self.message(text).locator(".progress")).to_have_text(stored)
-
     # --- what one does ------------------------------------------------------------------------
 
     async def open(self, name: str) -> None:

@@ -87,8 +87,8 @@ async def test_a_gateway_is_killed_in_mid_conversation(arrive: Arrive, site: Sta
             await victim.restart()
         said.append(f"{number} from {'ann' if number % 2 else 'bob'}")
         await (ann if number % 2 else bob).say(said[-1])
-    await ann.is_stored(said[-1])
-    await bob.is_stored(said[-2])
+    await ann.sees_progress(said[-1], "read")
+    await bob.sees_progress(said[-2], "read")
     await ann.sees(said[-2])
     await bob.sees(said[-1])
     for person, own in ((ann, "ann"), (bob, "bob")):
