@@ -146,6 +146,9 @@ class Events:
             if event == "private message":
                 self._metrics.messages_received.labels("refused").inc()
             refuse(socket, ack_id, MALFORMED, str(error))
+        except UnicodeEncodeError:
+            # msgspec looks for keys and patterns in UTF-8, which has no half of a surrogate pair.
+            refuse(socket, ack_id, MALFORMED)
         except ParleyError as error:
             refuse(socket, ack_id, error.code)
 
