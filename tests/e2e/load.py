@@ -1,0 +1,201 @@
+"""People who chat through the ingress while the cluster changes under them, and what they saw of it.
+
+They are the official JavaScript client. Each message has an id and is sent again until it is acknowledged; in
+the end every conversation is read from the store and compared with what was acknowledged and what each screen
+showed (see `tests.chaos.screen`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.chaos.person import Person
+from tests.chaos.screen import Violation, check_ends, check_histories
+from tests.harness.js_client import JsDriver
+from tests.harness.waiting import eventually
+
+BACK_SECONDS: Final = 30.0
+"""How soon every client must be back after whatever happens."""
+PAUSE_SECONDS: Final = 0.5
+"""Mean time between two messages of one person."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What the people saw.
+
+    Attributes:
+        sent: Messages acknowledged.
+        lost: Acknowledged, and not in the store or not on a screen.
+        doubled: Shown or stored twice.
+        broken: Other broken promises.
+        reconnects: How often clients came back, by whether they were recovered.
+        away_seconds: The longest that a client was without a connection.
+        silence_seconds: The longest that anybody waited for an acknowledgement.
+    """
+
+    sent: int = 0
+    lost: int = 0
+    doubled: int = 0
+    broken: list[Violation] = field(default_factory=list)
+    reconnects: dict[str, int] = field(default_factory=dict)
+    away_seconds: float = 0.0
+    silence_seconds: float = 0.0
+
+    def row(self, what: str) -> str:
+        """One line of the suite's table."""
+        recovered, afresh = self.reconnects.get("recovered", 0), self.reconnects.get("afresh", 0)
+        return (
+            f"{what:44} sent {self.sent:5}  lost {self.lost}  doubled {self.doubled}  "
+            f"back: {recovered} recovered, {afresh} afresh  longest away {self.away_seconds:5.1f} s  "
+            f"longest wait for an acknowledgement {self.silence_seconds:5.1f} s"
+        )
+
+
+class TimedPerson(Person):
+    """A person who notes how long acknowledgements take."""
+
+    slowest_seconds = 0.0
+
+    async def send(self, to: str, padding: str = "") -> None:
+        """Send one message until it is acknowledged."""
+        begun = time.monotonic()
+        await super().send(to, padding)
+        self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - begun)
+
+
+class Load:
+    """The people, chatting from `start` until `finish`."""
+
+    def __init__(self, driver: JsDriver, url: str, count: int, name: str) -> None:
+        self._driver = driver
+        self._random = random.Random(name)
+        self.people = [TimedPerson(f"{name}-{number}", url, f"{name}-{number}") for number in range(count)]
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Sign everybody in and begin."""
+        for person in self.people:
+            await person.arrive(self._driver)
+        everybody = [person.user_id for person in self.people]
+        for person in self.people:
+            chat = person.chat(everybody, random.Random(self._random.random()), PAUSE_SECONDS, self._stop)
+            self._tasks.append(asyncio.create_task(chat, name=f"chat of {person.name}"))
+        await self.exchange()
+
+    async def exchange(self, messages: int = 2) -> None:
+        """Wait until everybody has sent so many further messages: all is well again.
+
+        Raises:
+            AssertionError: It took longer than `BACK_SECONDS`.
+        """
+        before = [_acknowledged(person) for person in self.people]
+
+        def waiting() -> list[str]:
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+            return [
+                f"{person.name}: {_last(person)}"
+                for person, count in zip(self.people, before, strict=True)
+                if _acknowledged(person) < count + messages
+            ]
+
+        try:
+            await eventually(lambda: not waiting(), BACK_SECONDS)
+        except AssertionError:
+            raise AssertionError(f"no acknowledgements in {BACK_SECONDS:g} s for {waiting()}") from None
+
+    async def finish(self) -> Report:
+        """Stop, wait until every screen is complete, and compare all with the store."""
+        self._stop.set()
+        async with asyncio.timeout(BACK_SECONDS):
+            await asyncio.gather(*self._tasks)
+        histories = await self._histories()
+
+        def behind() -> list[Violation]:
+            return [fault for person in self.people for fault in check_ends(person.look(), histories)]
+
+        with contextlib.suppress(AssertionError):  # `_report` counts them
+            await eventually(lambda: not behind(), BACK_SECONDS)
+        report = self._report(behind(), histories)
+        for person in self.people:
+            await person.leave()
+        return report
+
+    async def cancel(self) -> None:
+        """End everything without a report, after a failure."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _histories(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for person in self.people:
+            for other in self.people:
+                pair = (min(person.user_id, other.user_id), max(person.user_id, other.user_id))
+                if pair not in found:
+                    found[pair] = await person.history(other.user_id)
+        return found
+
+    def _report(
+        self, behind: list[Violation], histories: dict[tuple[str, str], list[dict[str, Any]]]
+    ) -> Report:
+        report = Report()
+        faults = [*behind, *check_histories(histories, [person.screen for person in self.people])]
+        for person in self.people:
+            faults += person.look().violations + person.screen.gaps()
+            report.sent += _acknowledged(person)
+            for kind, count in person.screen.returns.items():
+                report.reconnects[kind] = report.reconnects.get(kind, 0) + count
+            report.away_seconds = max(report.away_seconds, _longest_away(person))
+            report.silence_seconds = max(report.silence_seconds, person.slowest_seconds)
+        report.lost = sum(fault.kind in {"lost", "behind", "gap"} for fault in faults)
+        report.doubled = sum(fault.kind == "doubled" for fault in faults)
+        report.broken = faults
+        return report
+
+
+@asynccontextmanager
+async def chatting(url: str, count: int, name: str) -> AsyncIterator[Load]:
+    """People who have begun to chat; the caller finishes."""
+    async with JsDriver() as driver:
+        load = Load(driver, url, count, name)
+        try:
+            await load.start()
+            yield load
+        finally:
+            await load.cancel()
+
+
+def _acknowledged(person: Person) -> int:
+    return sum(bool(sent.seq) for sent in person.screen.sent.values())
+
+
+def _last(person: Person) -> str:
+    """What happened to a person last, other than messages."""
+    entries = [entry for entry in person.entries if entry.name != "private message"]
+    return ", ".join(f"{entry.kind} {entry.name} {entry.details}" for entry in entries[-3:])
+
+
+def _longest_away(person: Person) -> float:
+    longest, lost_at = 0.0, None
+    for entry in person.entries:
+        if entry.kind == "disconnect":
+            lost_at = entry.details["at"]
+        elif entry.kind == "connect" and lost_at is not None:
+            longest, lost_at = max(longest, (entry.details["at"] - lost_at) / 1000), None
+    return longest
+
+
+def rows(table: Sequence[tuple[str, Report]]) -> str:
+    """The suite's table."""
+    return "\n".join(report.row(what) for what, report in table)
