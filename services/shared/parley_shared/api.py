@@ -588,7 +588,48 @@ class CloseSocket(Struct, tag="c", array_like=True):
     socket: str
 
 
-StreamItem = Delivery | ReadDelivery | TypingDelivery | Nudge | Probe | CloseSocket
+class EndSockets(Struct, tag="e", array_like=True):
+    """End a user's sockets, and tell their clients why.
+
+    ``sessions`` are handles (`parley_shared.people.handle_of`); empty: the sockets of all sessions.
+    """
+
+    user: str
+    sessions: list[str]
+    reason: str
+
+
+class Changed(Struct, tag="h", array_like=True):
+    """What the gateway knows of a user beside messages has changed (relations): ask the store again."""
+
+    user: str
+
+
+class Announcement(Struct, tag="a", array_like=True):
+    """A text for everybody who is connected now."""
+
+    content: str
+    at: int
+
+
+class DrainOrder(Struct, tag="d", array_like=True):
+    """The gateway is to empty itself, or (``on`` false) to take clients again."""
+
+    on: bool
+
+
+StreamItem = (
+    Delivery
+    | ReadDelivery
+    | TypingDelivery
+    | Nudge
+    | Probe
+    | CloseSocket
+    | EndSockets
+    | Changed
+    | Announcement
+    | DrainOrder
+)
 
 STREAM_FIELD = "d"
 """The field of a stream entry that holds a JSON array of `StreamItem`."""

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from parley_shared import api
+from parley_shared import api, people
 from parley_shared.auth import require
 from parley_shared.errors import (
     INTERNAL,
@@ -69,6 +69,9 @@ class Api:
             ("/history", _decoded(api.HistoryRequest, store.history)),
             ("/inbox", _decoded(api.InboxRequest, store.inbox)),
             ("/users", _decoded(api.UsersRequest, store.users)),
+            ("/sessions/list", _decoded(people.SessionsRequest, store.people.sessions)),
+            ("/sessions/revoke", _decoded(people.RevokeRequest, store.people.revoke)),
+            ("/standing", _decoded(people.StandingRequest, store.people.standing)),
             ("/gateways/lease", _decoded(api.LeaseRequest, store.lease)),
             ("/gateways/release", _decoded(api.ReleaseRequest, store.release)),
             ("/gateways/probe", _decoded(api.ProbeRequest, store.probe)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from parley_shared import api
+from parley_store.people import People
 
 
 class Store(Protocol):
@@ -13,6 +14,10 @@ class Store(Protocol):
     Every method may be repeated as it was: nothing is made twice. Each raises `ParleyError` when the request
     as a whole failed; ``unavailable`` and ``late`` leave it open whether parts of it were carried out.
     """
+
+    @property
+    def people(self) -> People:
+        """What is done for people and their data."""
 
     async def open(self, request: api.OpenRequest) -> api.OpenResponse:
         """Find or make sessions and register the gateway with their users."""

@@ -35,7 +35,7 @@ class Sessions:
             session_id = open_.new_session
             user_id = user_of_subject(subject) if subject else open_.new_user
             session = state.sessions.setdefault(session_id, Session(user_id, open_.username, subject))
-            session.expires = state.session_end()
+            session.expires, session.used = state.session_end(), now_ms()
         if gateway not in state.gateways:
             return api.OpenResult(failure=failure(LAPSED))
         user = state.user(session.user)
@@ -126,7 +126,7 @@ class Sessions:
         for session_id in request.touches:
             session = state.sessions.get(session_id)
             if session is not None:
-                session.expires = state.session_end()
+                session.expires, session.used = state.session_end(), now_ms()
                 if user := state.user(session.user):
                     user.expires = session.expires
         return api.Done()

@@ -18,12 +18,13 @@ def now_ms() -> int:
 
 @dataclass(slots=True)
 class Session:
-    """A session: whose, and until when."""
+    """A session: whose, until when, and when it was used last."""
 
     user: str
     username: str
     subject: str
     expires: float = 0
+    used: int = 0
 
 
 @dataclass(slots=True)
@@ -118,6 +119,7 @@ class State:
         if session is None or session.expires < now_ms() or session.subject != subject:
             return None
         session.expires = self.session_end()
+        session.used = now_ms()
         return session
 
     def session_end(self) -> float:

@@ -10,6 +10,7 @@ from parley_shared.errors import LAPSED, MALFORMED, ParleyError
 from parley_store.answers import gateway_info
 from parley_store.config import StoreConfig
 from parley_store.memory.messages import Messages
+from parley_store.memory.people import MemoryPeople
 from parley_store.memory.sessions import Sessions
 from parley_store.memory.state import Gateway, Peer, State, now_ms
 
@@ -23,12 +24,14 @@ class MemoryStore:
 
     Attributes:
         state: What is kept, for tests to look at.
+        people: Sessions, relations, export and erasure.
     """
 
     def __init__(self, config: StoreConfig) -> None:
         self.state = State(config)
         self._messages = Messages(self.state)
         self._sessions = Sessions(self.state, self._messages)
+        self.people = MemoryPeople(self.state)
 
     def tick(self) -> None:
         """Settle users who are due and reap gateways whose leases have lapsed."""

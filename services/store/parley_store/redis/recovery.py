@@ -14,7 +14,7 @@ from parley_shared import api
 from parley_shared.errors import UNAVAILABLE, ParleyError
 from parley_store.answers import failure
 from parley_store.redis import keys, scripts
-from parley_store.redis.accounts import Accounts
+from parley_store.redis.accounts import Accounts, Enlisting
 from parley_store.redis.base import Base, is_identifier
 from parley_store.redis.inbox import Entry, Inboxes
 from parley_store.redis.registry import Registration, Registry, Standing
@@ -147,6 +147,7 @@ class Recovery:
                 api.RecoverResult(reason=a.reason) if a.reason else api.RecoverResult(failure=failure(error))
                 for a in attempts
             ]
+        await self._accounts.enlist([Enlisting(a.user, a.session, a.recover.pid) for a in good])
         held = await self._base.topology.call(
             scripts.HOLD,
             [

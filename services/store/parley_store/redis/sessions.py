@@ -75,18 +75,16 @@ class Sessions:
                 for open_, session in zip(opens, sessions, strict=True)
             ],
         )
-        gone, *answers = await asyncio.gather(
+        gone, answers = await asyncio.gather(
             self._ended(request.gateway, opens, sessions),
-            *[self._opened(*each) for each in zip(opens, sessions, standings, strict=True)],
+            asyncio.gather(*[self._opened(*each) for each in zip(opens, sessions, standings, strict=True)]),
         )
         for index, session, answer in zip(opening, sessions, answers, strict=True):
             ended = api.OpenResult(failure=failure(UNKNOWN_SESSION))
             results[index] = ended if session.session in gone else answer
         return api.OpenResponse(results=results)
 
-    async def _ended(
-        self, gateway: str, opens: Sequence[api.Open], sessions: Sequence[Found]
-    ) -> set[str]:
+    async def _ended(self, gateway: str, opens: Sequence[api.Open], sessions: Sequence[Found]) -> set[str]:
         """Find the sessions that ended while they were being opened, and take the gateway off their users.
 
         Whoever ends one from now on finds the gateway with the user.
@@ -239,5 +237,7 @@ class Sessions:
         await self._accounts.enlist(used)
         work = [(session, ("PEXPIRE", keys.session(session), ttl)) for session in sessions]
         work += [(pid, ("PEXPIRE", keys.recover(pid), ttl)) for pid in pids]
-        work += [(user, ("PEXPIRE", key, ttl)) for user in {u.user for u in used} for key in keys.of_user(user)]
+        work += [
+            (user, ("PEXPIRE", key, ttl)) for user in {u.user for u in used} for key in keys.of_user(user)
+        ]
         await self._base.topology.run(work, "renew")

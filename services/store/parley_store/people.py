@@ -1,0 +1,24 @@
+"""What the store does for people and their data, whatever it keeps them in."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from parley_shared import people
+
+
+class People(Protocol):
+    """Sessions, relations, export and erasure.
+
+    Every method may be repeated as it was. Each raises `ParleyError` when the request failed; ``unavailable``
+    leaves it open whether parts of it were carried out.
+    """
+
+    async def sessions(self, request: people.SessionsRequest) -> people.SessionsResponse:
+        """List a user's sessions."""
+
+    async def revoke(self, request: people.RevokeRequest) -> people.RevokeResponse:
+        """End sessions, their recovery ids and their sockets."""
+
+    async def standing(self, request: people.StandingRequest) -> people.StandingResponse:
+        """Say what gateways must know of users they hold."""
