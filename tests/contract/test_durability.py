@@ -11,7 +11,7 @@ import pytest
 from parley_local.redis_server import RedisServer
 from parley_shared import api
 from parley_shared.errors import UNAVAILABLE, ParleyError
-from tests.contract.servers import Watched, client
+from tests.contract.servers import Watched, client, with_waitaof
 from tests.contract.world import RedisWorld, make_config
 from tests.harness.ports import free_port
 
@@ -19,7 +19,7 @@ from tests.harness.ports import free_port
 @pytest.fixture
 async def disk(tmp_path: Path) -> AsyncIterator[tuple[RedisWorld, RedisServer]]:
     """Make a store under DURABILITY=disk, over a Redis that syncs every second."""
-    server = RedisServer(free_port(), tmp_path / "redis")
+    server = RedisServer(free_port(), tmp_path / "redis", executable=with_waitaof())
     server.start()
     world = RedisWorld(make_config(REDIS_URL=server.url, DURABILITY="disk", REDIS_TIMEOUT="1s", LEASE="60s"))
     await _ready(world)
