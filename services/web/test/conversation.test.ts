@@ -100,15 +100,24 @@ describe("a conversation", () => {
     expect(conversation.nthUnread(conversation)).toBe(2);
     expect(conversation.nthUnread({ unread: 4, seq: 4 })).toBeNull();
     conversation.add(message(5, "bob", "me"));
-    conversation.add(message(6, "me", "bob"));
-    expect(conversation.unread).toBe(3);
-    expect(conversation.markRead(3)).toBe(true);
+    conversation.add(message(6, "bob", "me"));
+    expect(conversation.unread).toBe(4);
+    expect(conversation.markRead(5)).toBe(true);
     expect(conversation.unread).toBe(1);
-    expect(conversation.nthUnread(conversation)).toBe(5);
+    expect(conversation.nthUnread(conversation)).toBe(6);
     expect(conversation.markRead(6)).toBe(true);
     expect(conversation.unread).toBe(0);
     expect(conversation.nthUnread(conversation)).toBeNull();
     expect(conversation.markRead(6)).toBe(false);
+  });
+
+  it("takes who writes to have read what was there, as the server does", () => {
+    const conversation = Conversation.create("me", "bob");
+    conversation.add(message(1, "me", "bob"));
+    conversation.add(message(2, "bob", "me"));
+    expect([conversation.peerRead, conversation.unread]).toEqual([2, 1]);
+    conversation.add(message(3, "me", "bob"));
+    expect([conversation.peerRead, conversation.unread]).toEqual([2, 0]);
   });
 
   it("can be marked read again after a reload that says it is not", () => {

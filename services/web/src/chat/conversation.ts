@@ -73,7 +73,12 @@ export class Conversation {
     if (this.messages.length === 0 && message.seq > 1) this.older = "ask";
     this.messages = union(this.messages, [message]);
     this.seq = Math.max(this.seq, message.seq);
-    if (message.from !== this.me && message.seq > this.ownRead) this.unread += 1;
+    // Who writes has read what was there: the server moves the writer's mark without a `read` of its own.
+    if (message.from === this.me) this.markRead(message.seq);
+    else {
+      this.peerRead = Math.max(this.peerRead, message.seq);
+      if (message.seq > this.ownRead) this.unread += 1;
+    }
     return true;
   }
 
