@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
+from hiredis import pack_command
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from parley_shared import api
 from parley_shared.errors import UNAVAILABLE, ParleyError
-from parley_shared.redis_client import AnyRedis
+from parley_shared.redis_client import AnyRedis, connection_for
 
 logger = logging.getLogger(__name__)
 
 BLOCK_MS: Final = 5000
-"""How long a read waits for entries. The client's own time-out must be longer."""
+"""How long a read waits for entries."""
 READ_TIMEOUT_SECONDS: Final = 8.0
+"""For a whole read: longer than it waits."""
 COUNT: Final = 1000
 RETRY_SECONDS: Final = 0.25
 RETRY_MAX_SECONDS: Final = 2.0
@@ -30,22 +35,84 @@ RETRY_MAX_SECONDS: Final = 2.0
 _items = msgspec.json.Decoder(list[api.StreamItem])
 _change = msgspec.json.Decoder(api.RosterChange)
 
+Entries = list[tuple[bytes, list[bytes]]]
+"""Entries of a stream: id, and names and values in turn."""
+
+
+class Bus(Protocol):
+    """What a gateway asks of Redis; every method raises what redis-py raises."""
+
+    async def xread(self, key: str, after: str) -> Entries:
+        """Wait for entries of a stream after an id; empty when none came for a while."""
+
+    async def xinfo_stream(self, key: str) -> dict[str, Any]:
+        """Look at a stream."""
+
+    async def aclose(self) -> None:
+        """Close all connections; the next call makes new ones."""
+
+
+class RedisBus:
+    """Reads streams, each over a connection of its own.
+
+    redis-py's client spends three times what the read itself costs: here it only connects and parses.
+
+    Args:
+        redis: Knows where Redis is.
+    """
+
+    def __init__(self, redis: AnyRedis) -> None:
+        self._redis = redis
+        self._connections: dict[str, AbstractConnection] = {}
+
+    async def xread(self, key: str, after: str) -> Entries:
+        """Wait for entries of a stream after an id; empty when none came for a while."""
+        command: Any = ("XREAD", "COUNT", COUNT, "BLOCK", BLOCK_MS, "STREAMS", key, after)
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+                connection = self._connections.get(key)
+                if connection is None:
+                    connection = self._connections[key] = await connection_for(self._redis, key)
+                await connection.send_packed_command(pack_command(command), check_health=False)
+                return _entries(await connection.read_response(timeout=math.inf))
+        except BaseException:
+            # The answer may still come: the connection is of no use to the next read.
+            await self._drop(key)
+            raise
+
+    async def xinfo_stream(self, key: str) -> dict[str, Any]:
+        """Look at a stream."""
+        info: dict[str, Any] = await self._redis.xinfo_stream(key)
+        return info
+
+    async def aclose(self) -> None:
+        """Close all connections; the next call makes new ones."""
+        for key in list(self._connections):
+            await self._drop(key)
+        await self._redis.aclose()
+
+    async def _drop(self, key: str) -> None:
+        connection = self._connections.pop(key, None)
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
 
 class StreamReader:
     """Follows one stream whose ids are ``0-n`` with gapless n.
 
     Args:
-        redis: A client for blocking reads alone.
+        bus: Redis.
         key: The stream.
         on_entry: Called with (n, fields) for each entry, in order.
         on_gap: Called when entries are missing before the next one.
         on_state: Called with whether Redis can be read, when that changes.
-        pause_seconds: Waits this long after each read, so that more comes with the next one.
+        pause_seconds: Between two reads when entries come closer together than that: so a busy stream is read
+            in gulps, and a quiet one at once.
     """
 
     def __init__(
         self,
-        redis: AnyRedis,
+        bus: Bus,
         key: str,
         *,
         on_entry: Callable[[int, dict[bytes, bytes]], None],
@@ -53,7 +120,7 @@ class StreamReader:
         on_state: Callable[[bool], None],
         pause_seconds: float = 0.0,
     ) -> None:
-        self._redis = redis
+        self._bus = bus
         self._key = key
         self._on_entry = on_entry
         self._on_gap = on_gap
@@ -74,7 +141,7 @@ class StreamReader:
             False when the stream is not there any more.
         """
         try:
-            info = await self._redis.xinfo_stream(self._key)
+            info = await self._bus.xinfo_stream(self._key)
         except ResponseError:
             return False
         except (RedisError, OSError, TimeoutError) as error:
@@ -85,44 +152,43 @@ class StreamReader:
 
     async def run(self) -> None:
         """Read for ever; Redis being away is waited out."""
-        pause = RETRY_SECONDS
+        retry = RETRY_SECONDS
+        last = -math.inf
         while True:
             try:
-                answer = await self._redis.xread(
-                    {self._key: f"0-{self.position}"}, count=COUNT, block=BLOCK_MS
-                )
+                entries = await self._bus.xread(self._key, f"0-{self.position}")
             except (RedisError, OSError, TimeoutError) as error:
                 logger.warning("a stream cannot be read", extra={"error_type": type(error).__name__})
                 self._state(False)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RETRY_MAX_SECONDS)
+                await asyncio.sleep(retry)
+                retry = min(retry * 2, RETRY_MAX_SECONDS)
                 continue
-            pause = RETRY_SECONDS
+            now = time.monotonic()
+            retry = RETRY_SECONDS
             self._state(True)
-            for entry_id, fields in _entries(answer):
+            for entry_id, fields in entries:
                 number = int(entry_id.partition(b"-")[2])
                 if number != self.position + 1:
                     self._on_gap()
                 self.position = number
                 try:
-                    self._on_entry(number, fields)
+                    self._on_entry(number, dict(zip(fields[::2], fields[1::2], strict=True)))
                 except Exception:
                     # One entry that cannot be handled must not stop all that follow.
                     logger.exception("an entry of a stream could not be handled", extra={"number": number})
-            if self._pause_seconds:
+            # Twice, for a read returns with the first entry after a pause: one that comes right then is busy.
+            if now - last < 2 * self._pause_seconds:
                 await asyncio.sleep(self._pause_seconds)
+            last = now
 
 
-def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """Take the entries out of XREAD's answer, in either of the forms redis-py gives it."""
+def _entries(answer: Any) -> Entries:
+    """Take the entries out of XREAD's answer, in the form of either version of the protocol."""
     if not answer:
         return []
-    if isinstance(answer, dict):
-        (entries,) = answer.values()
-        # RESP3 wraps them once more.
-        return entries[0] if entries and isinstance(entries[0], list) else entries
-    entries = answer[0][1]
-    return list(entries)
+    ((_, entries),) = answer.items() if isinstance(answer, dict) else answer
+    found: Entries = entries
+    return found
 
 
 def decode_items(fields: dict[bytes, bytes]) -> list[api.StreamItem]:

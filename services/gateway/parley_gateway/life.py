@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from parley_gateway.bus import StreamReader, decode_change, decode_items
+from parley_gateway.bus import Bus, StreamReader, decode_change, decode_items
 from parley_gateway.clock import RedisClock
 from parley_gateway.hub import Hub
 from parley_gateway.metrics import Metrics
@@ -23,13 +23,14 @@ from parley_gateway.roster import ONLINE, Roster
 from parley_gateway.store_client import Store
 from parley_shared import api, ids
 from parley_shared.errors import ParleyError
-from parley_shared.redis_client import AnyRedis
 from parley_shared.tasks import TaskGroup
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+DELIVERY_PAUSE_SECONDS: Final = 0.004
+"""Under load, deliveries are read at most 250 times a second."""
 ROSTER_PAUSE_SECONDS: Final = 0.05
 """Presence is read at most twenty times a second: a wave of arrivals is taken in a few gulps."""
 PROBE_SECONDS: Final = 5.0
@@ -65,7 +66,7 @@ class Life:
 
     Args:
         store: Keeps the lease.
-        bus: Redis, for blocking reads; two connections are used.
+        bus: Where the streams are read.
         hub: Gets the deliveries.
         roster: Gets the presence.
         clock: Gets Redis's time.
@@ -77,7 +78,7 @@ class Life:
         self,
         *,
         store: Store,
-        bus: AnyRedis,
+        bus: Bus,
         hub: Hub,
         roster: Roster,
         clock: RedisClock,
@@ -269,6 +270,7 @@ class Life:
             on_entry=self._on_items,
             on_gap=self._on_gap,
             on_state=self._on_bus,
+            pause_seconds=DELIVERY_PAUSE_SECONDS,
         )
         self._deliveries = reader
         await reader.run()

@@ -14,9 +14,11 @@ from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 AnyRedis = Redis | RedisCluster
 
@@ -137,3 +139,26 @@ def connect(
     return Redis(
         host=host, port=port, db=address.db, ssl=address.tls, max_connections=max_connections, **options
     )
+
+
+async def connection_for(client: AnyRedis, key: str) -> AbstractConnection:
+    """Connect to the server that owns a key now, for a caller who keeps the connection.
+
+    Its reads have no time-out of their own: the caller limits them.
+
+    Raises:
+        RedisError, OSError, TimeoutError: It cannot be reached.
+    """
+    if isinstance(client, RedisCluster):
+        await client.initialize()
+        # The owner may be another since the client last looked.
+        await client.nodes_manager.initialize()
+        node = client.get_node_from_key(key)
+        if node is None:
+            raise RedisError("no Redis server owns this key")
+        connection: AbstractConnection = node.connection_class(**node.connection_kwargs)
+    else:
+        connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    await connection.connect()  # type: ignore[no-untyped-call]
+    connection.socket_timeout = None
+    return connection
