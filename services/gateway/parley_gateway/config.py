@@ -141,12 +141,12 @@ class GatewayConfig:
         "packets that may wait for one long-polling client before it is closed as too slow",
     )
     lanes: int = setting(
-        "LANES", config.integer(1, 64), "2", "batches of messages in flight to the store at once"
+        "LANES", config.integer(1, 64), "1", "batches of messages in flight to the store at once"
     )
     lane_limit: int = setting(
         "LANE_LIMIT",
         config.integer(1, 1_000_000),
-        "4000",
+        "8000",
         "messages that may wait in a lane before it answers busy",
     )
     batch_limit: int = setting(
