@@ -55,6 +55,7 @@ async def under_load(release: Release) -> AsyncIterator[UnderLoad]:
         assert report.broken == []
         assert report.sent > 2 * PEOPLE
         assert report.away_seconds <= BACK_SECONDS
+        assert report.silence_seconds <= BACK_SECONDS, report.story
         return report
 
     yield do

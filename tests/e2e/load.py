@@ -39,6 +39,7 @@ class Report:
         reconnects: How often clients came back, by whether they were recovered.
         away_seconds: The longest that a client was without a connection.
         silence_seconds: The longest that anybody waited for an acknowledgement.
+        story: What happened to that person's connection meanwhile.
     """
 
     sent: int = 0
@@ -48,6 +49,7 @@ class Report:
     reconnects: dict[str, int] = field(default_factory=dict)
     away_seconds: float = 0.0
     silence_seconds: float = 0.0
+    story: str = ""
 
     def row(self, what: str) -> str:
         """One line of the suite's table."""
@@ -60,15 +62,27 @@ class Report:
 
 
 class TimedPerson(Person):
-    """A person who notes how long acknowledgements take."""
+    """A person who notes how long acknowledgements take, and when the slowest was begun."""
 
     slowest_seconds = 0.0
+    slowest_at = 0.0
 
     async def send(self, to: str, padding: str = "") -> None:
         """Send one message until it is acknowledged."""
-        begun = time.monotonic()
+        begun, at = time.monotonic(), time.time() * 1000
         await super().send(to, padding)
-        self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - begun)
+        if time.monotonic() - begun > self.slowest_seconds:
+            self.slowest_seconds, self.slowest_at = time.monotonic() - begun, at
+
+    def story(self) -> str:
+        """What happened to the person's connection during the slowest message, for a report of a failure."""
+        until = self.slowest_at + self.slowest_seconds * 1000
+        happened = [
+            f"{(entry.details['at'] - self.slowest_at) / 1000:+.1f} s {entry.kind} {entry.details}"
+            for entry in self.entries
+            if entry.kind != "event" and self.slowest_at - 2000 <= entry.details["at"] <= until + 1000
+        ]
+        return f"{self.name} waited {self.slowest_seconds:.1f} s: " + "; ".join(happened)
 
 
 class Load:
@@ -157,7 +171,8 @@ class Load:
             for kind, count in person.screen.returns.items():
                 report.reconnects[kind] = report.reconnects.get(kind, 0) + count
             report.away_seconds = max(report.away_seconds, _longest_away(person))
-            report.silence_seconds = max(report.silence_seconds, person.slowest_seconds)
+        slowest = max(self.people, key=lambda person: person.slowest_seconds)
+        report.silence_seconds, report.story = slowest.slowest_seconds, slowest.story()
         report.lost = sum(fault.kind in {"lost", "behind", "gap"} for fault in faults)
         report.doubled = sum(fault.kind == "doubled" for fault in faults)
         report.broken = faults

@@ -79,15 +79,21 @@ async def test_mixed_versions(release: Release, under_load: UnderLoad, component
 
 async def test_scale(release: Release, under_load: UnderLoad) -> None:
     """From three gateways to one, to five, and back, each step drained before it is removed."""
+    await release.install({"operator": {"spec": {"minReplicas": 1}}})
 
     async def scale(count: int) -> None:
         # The operator scales: it pins what the scale subresource says, and drains before it removes.
         await release.kubectl("scale", "parleygateway/parley", f"--replicas={count}")
         await release.gateways_exactly(count)
 
-    await under_load("from three gateways to one", lambda: scale(1))
-    await under_load("from one gateway to five", lambda: scale(5))
-    await under_load("from five gateways to three", lambda: scale(3))
+    try:
+        await under_load("from three gateways to one", lambda: scale(1))
+        await under_load("from one gateway to five", lambda: scale(5))
+        await under_load("from five gateways to three", lambda: scale(3))
+    finally:
+        unpin = '[{"op": "remove", "path": "/spec/replicas"}]'
+        await release.kubectl("patch", "parleygateway/parley", "--type=json", f"--patch={unpin}")
+        await release.install()
 
 
 async def test_service_token_rotated(release: Release, under_load: UnderLoad) -> None:
