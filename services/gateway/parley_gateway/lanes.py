@@ -83,7 +83,12 @@ class Lane:
                 self._began = time.monotonic()
                 count = min(self._lanes.batch_limit, len(self._waiting))
                 batch = [self._waiting.popleft() for _ in range(count)]
-                await self._store(batch)
+                try:
+                    await self._store(batch)
+                except Exception:
+                    # A lane that ended here would leave its senders without an answer for ever.
+                    logger.exception("a batch failed", extra={"size": len(batch)})
+                    _finish_all(batch, INTERNAL)
                 self.finished += count
                 self._lanes.settled.set()
         finally:

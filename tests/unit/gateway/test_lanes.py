@@ -155,3 +155,15 @@ async def test_lanes_do_not_wait_for_each_other(bench: Bench) -> None:
             results=[api.Appended(seq=1, at=1)] * len(bench.store.requests("append")[0].messages)
         )
     )
+
+
+async def test_an_unexpected_failure_does_not_end_the_lane(bench: Bench) -> None:
+    """Its senders are told to try again, and the next batch goes its way."""
+    bench.store.prepare("append", RuntimeError("unexpected"), stored)
+    lanes = bench.lanes()
+    lanes.submit(bench.message("a"))
+    await lanes.flushed()
+    lanes.submit(bench.message("b"))
+    await lanes.flushed()
+    assert bench.results["a"] is INTERNAL
+    assert isinstance(bench.results["b"], api.Appended)
