@@ -281,13 +281,20 @@ def create_app(gateway: Gateway) -> web.Application:
         response: web.StreamResponse = await gateway.server.eio.handle_request(request)
         return response
 
-    app.router.add_route("*", "/socket.io/", socket_io)
+    app.router.add_route("*", "/socket.io/", socket_io, expect_handler=_expect)
     if gateway.config.web_root:
         try:
             add_page(app, Path(gateway.config.web_root), pages={"/": "index.html"})
         except FileNotFoundError as error:
             raise StartError(f"WEB_ROOT: {error}") from error
     return app
+
+
+async def _expect(request: web.Request) -> None:
+    """Answer ``Expect``: aiohttp's own handler repeats the header and fails when that is no text."""
+    if request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed(text="unknown expectation")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 @asynccontextmanager
