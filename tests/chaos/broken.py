@@ -17,17 +17,14 @@ from parley_shared.errors import Code
 from parley_shared.runtime import run
 
 _numbers: Counter[str] = Counter()
-_store = Lane._store
+_submit = Lane.submit
 
 
-async def _acknowledge_then_store(self: Lane, batch: list[Outgoing]) -> None:
-    late = []
-    for message in batch:
-        conversation = ids.conversation_id(message.send.from_, message.send.to)
-        _numbers[conversation] += 1
-        message.finish(api.Appended(seq=_numbers[conversation], at=int(time.time() * 1000)))
-        late.append(Outgoing(message.send, _ignore))
-    await _store(self, late)
+def _acknowledge_then_store(self: Lane, message: Outgoing) -> bool:
+    conversation = ids.conversation_id(message.send.from_, message.send.to)
+    _numbers[conversation] += 1
+    message.finish(api.Appended(seq=_numbers[conversation], at=int(time.time() * 1000)))
+    return _submit(self, Outgoing(message.send, _ignore))
 
 
 def _ignore(result: api.Appended | Code) -> None:
@@ -35,5 +32,5 @@ def _ignore(result: api.Appended | Code) -> None:
 
 
 if __name__ == "__main__":
-    setattr(Lane, "_store", _acknowledge_then_store)  # noqa: B010 -- the point of this module
+    setattr(Lane, "submit", _acknowledge_then_store)  # noqa: B010 -- the point of this module
     sys.exit(run(gateway.main))

@@ -219,13 +219,13 @@ async def inflict(
         while asyncio.get_running_loop().time() < deadline:
             fault = next(faults)
             done[fault.kind] += 1
-            task = tasks.create_task(_inflict(fault, world), name=fault.kind)
+            task = tasks.create_task(_begin(fault, world), name=fault.kind)
             if rng.random() > 0.3:
                 await asyncio.wait({task})
             await asyncio.sleep(rng.uniform(0.2, 1.5))
 
 
-async def _inflict(fault: Fault, world: World) -> None:
+async def _begin(fault: Fault, world: World) -> None:
     await fault.inflict(world)
 
 

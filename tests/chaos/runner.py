@@ -76,11 +76,13 @@ async def run(
     async with World(folder, options or Options()) as world:
         progress(f"{len(world.everybody)} clients, {len(world.stack.services)} services, one Redis: ready")
         rng = random.Random(seed)
-        chosen = _both(first, faults.schedule(rng, world))
+        chosen = faults.schedule(rng, world)
+        decided = list(first)
         deadline = time.monotonic() + seconds
         while not result.rounds or time.monotonic() < deadline - 5:
             left = min(ROUND_SECONDS, max(0.0, deadline - time.monotonic()))
-            await _round(world, chosen, rng, left, result)
+            await _round(world, decided, chosen, rng=rng, seconds=left, result=result)
+            decided = []
             result.rounds += 1
             progress(
                 f"round {result.rounds}: {sum(result.faults.values())} faults, {result.sent} messages, "
@@ -92,13 +94,14 @@ async def run(
     return result
 
 
-def _both(first: Iterable[faults.Fault], then: Iterator[faults.Fault]) -> Iterator[faults.Fault]:
-    yield from first
-    yield from then
-
-
 async def _round(
-    world: World, chosen: Iterator[faults.Fault], rng: random.Random, seconds: float, result: Result
+    world: World,
+    decided: Iterable[faults.Fault],
+    chosen: Iterator[faults.Fault],
+    *,
+    rng: random.Random,
+    seconds: float,
+    result: Result,
 ) -> None:
     stop = asyncio.Event()
     users = sorted({person.user_id for person in world.everybody})
@@ -110,6 +113,9 @@ async def _round(
         for person in world.everybody
     ]
     try:
+        for fault in decided:
+            result.faults[fault.kind] += 1
+            await fault.inflict(world)
         await faults.inflict(world, chosen, rng, seconds, result.faults)
         stop.set()
         result.violations += await _finish(world, chats)
@@ -164,11 +170,12 @@ async def check(world: World) -> list[Violation]:
     def behind() -> list[Violation]:
         return [fault for person in world.everybody for fault in check_ends(person.look(), histories)]
 
+    found += check_histories(histories, [person.screen for person in world.everybody])
     try:
-        await eventually(lambda: not behind(), QUIET_SECONDS)
+        # What is not stored will not come either.
+        await eventually(lambda: not behind(), 0 if found else QUIET_SECONDS)
     except AssertionError:
         found += behind()
-    found += check_histories(histories, [person.screen for person in world.everybody])
     for person in world.everybody:
         found += person.look().violations + person.screen.gaps()
     return found
