@@ -287,7 +287,7 @@ class Life:
                 self._on_probe(item.nonce)
             elif isinstance(item, api.CloseSocket):
                 self._do.close_socket(item.socket)
-            else:
+            elif isinstance(item, (api.Delivery, api.ReadDelivery, api.TypingDelivery, api.Nudge)):
                 self._hub.handle(item)
 
     def _on_gap(self) -> None:
