@@ -1,4 +1,7 @@
-"""The chart's README: its table of values is made of the comments in values.yaml (`make chart-docs`)."""
+"""The chart's README: its table of values is made of the comments in values.yaml (`make chart-docs`).
+
+The same command brings the names of settings in values.schema.json up to date.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from tests.chart import schema_settings
 from tests.chart.helm import CHART
 
 README: Final = CHART / "README.md"
@@ -70,4 +74,5 @@ def _at(values_: Any, path: list[str]) -> Any:
 
 
 if __name__ == "__main__":
+    schema_settings.SCHEMA.write_text(schema_settings.current())
     README.write_text(with_table(README.read_text()))

@@ -11,7 +11,7 @@ import yaml
 from parley_gateway.config import GatewayConfig
 from parley_shared.config import variables
 from parley_store.config import StoreConfig
-from tests.chart import readme
+from tests.chart import readme, schema_settings
 from tests.chart.helm import CHART, RefusedError, environment, pod_specs, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -76,30 +76,26 @@ def test_unknown_keys_are_refused_everywhere() -> None:
             render(values)
 
 
-@pytest.mark.parametrize(("service", "config"), [("gateway", GatewayConfig), ("store", StoreConfig)])
-def test_settings_are_the_service_s(service: str, config: type[object]) -> None:
-    """Every setting of a service can be given: by a value of its own, or by name, and never by both."""
-    known = {variable.name for variable in variables(config)}
-    container = pod_specs(render())[f"parley-{service}"]["containers"][0]
-    made = environment(container).keys() & known
-    if service == "gateway":
-        made |= {"WEB_ROOT"}  # the image's own
-    properties = SCHEMA["properties"][service]["properties"]
-    named = properties["settings"]["properties"].keys()
-    secret = properties.get("settingsFromSecrets", {}).get("properties", {}).keys()
-    # Ports are fixed in a pod of one's own.
-    fixed = {"PORT", "OWN_PORT", "INTERNAL_PORT", "STORE_PORT"} & known
-    assert made.isdisjoint(named)
-    assert made | named | secret | fixed == known
+def test_schema_is_current() -> None:
+    """The schema names exactly the settings that can be given (else: `make chart-docs`)."""
+    assert schema_settings.current() == schema_settings.SCHEMA.read_text()
+
+
+@pytest.mark.parametrize("service", schema_settings.CONFIGS)
+def test_every_setting_has_one_place(service: str) -> None:
+    """Each setting of a service is given in one way: by a value, by name, from a Secret, or it is fixed."""
+    ways = [schema_settings.made(service), {*schema_settings.named(service)}]
+    ways += [way & schema_settings.known(service) for way in (schema_settings.SECRET, schema_settings.FIXED)]
+    assert sum(map(len, ways)) == len(set().union(*ways))
+    assert set().union(*ways) == schema_settings.known(service)
 
 
 def test_environment_is_known() -> None:
     """The chart sets no variable that a service would not read, but those it needs to build others."""
     helpers = {"POD_IP", "REDIS_PASSWORD"}
-    for service, config in (("gateway", GatewayConfig), ("store", StoreConfig)):
+    for service in schema_settings.CONFIGS:
         container = pod_specs(render())[f"parley-{service}"]["containers"][0]
-        known = {variable.name for variable in variables(config)}
-        assert environment(container).keys() - helpers <= known
+        assert environment(container).keys() - helpers <= schema_settings.known(service)
 
 
 def test_maximum_of_the_defaults() -> None:
