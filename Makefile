@@ -48,6 +48,10 @@ test: lint page ## lint, then all tests that need no cluster
 test-unit: prepare ## the tests that need no other process
 	$(BIN)/python -m pytest tests/unit $(PYTEST)
 
+.PHONY: test-chart
+test-chart: prepare ## the tests of the Helm chart (HELM names a Helm; without one, a Python package renders)
+	$(BIN)/python -m pytest tests/chart $(PYTEST)
+
 .PHONY: chaos
 chaos: prepare ## minutes of random faults under real clients, checked (CHAOS="--minutes 20 --seed 7")
 	$(BIN)/python -m tests.chaos $(CHAOS)
@@ -68,10 +72,27 @@ simulate: prepare ## a day of the operator on several load curves, compared with
 images: ## build the container images with Docker or Buildah (IMAGE_REGISTRY, IMAGE_TAG)
 	docker/build
 
+.PHONY: kind-up
+kind-up: ## start a kind cluster with Traefik (KIND=minimum for the oldest Kubernetes)
+	k8s/kind/up $(KIND)
+
+.PHONY: kind-down
+kind-down: ## remove that cluster
+	kind delete cluster --name parley
+
 .PHONY: e2e
-e2e: prepare ## install and break Parley on the cluster that KUBECONFIG names (IMAGE_REGISTRY, LOAD_IMAGE, INGRESS_URL)
+e2e: prepare ## install and break Parley on the cluster that KUBECONFIG names (LOAD_IMAGE, INGRESS_URL, E2E_VALUES)
+	$(BIN)/python -m parley_local.node install tests/harness/js
 	tests/e2e/images
 	$(BIN)/python -m pytest tests/e2e $(PYTEST)
+
+.PHONY: release
+release: ## push images and chart to IMAGE_REGISTRY
+	helm/release
+
+.PHONY: version
+version: ## print the version of chart and images
+	@sed -n 's/^version: *//p' helm/parley/Chart.yaml
 
 .PHONY: conformance-server
 conformance-server: prepare ## the server for the official Engine.IO and Socket.IO protocol suites (PORT)

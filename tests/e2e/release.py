@@ -14,6 +14,7 @@ import yaml
 from tests.e2e.commands import CommandError, Kubectl, run
 from tests.e2e.settings import ROOT, Settings
 
+CHART = ROOT / "helm" / "parley"
 Values = dict[str, Any]
 
 
@@ -48,13 +49,13 @@ class Release:
             values = _merged(values, yaml.safe_load(Path(self.settings.values).read_text()))
         return _merged(values, more or {})
 
-    async def install(self, more: Values | None = None) -> None:
+    async def install(self, more: Values | None = None, chart: Path = CHART) -> None:
         """Install or upgrade, and wait until everything is ready."""
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             json.dump(self.values(more), file)
             file.flush()
             await self.helm(
-                "upgrade", "--install", self.name, str(ROOT / "helm" / "parley"),
+                "upgrade", "--install", self.name, str(chart),
                 "--create-namespace", "--values", file.name, "--timeout", "5m",
             )  # fmt: skip
         await self.ready()

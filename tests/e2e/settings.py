@@ -24,7 +24,8 @@ class Settings:
         image_registry: Where the images are, from the nodes' point of view.
         image_tag: The release under test.
         next_tag: Another build of it, to upgrade to.
-        previous_tag: The release before it, for mixed versions.
+        previous_tag: The release before it, for mixed versions; another build of this one while there is none.
+        previous_chart: The chart of the release before; a folder that is not there while there is none.
         values: A file of further values (which Redis image, how much memory), or empty.
         helm: The Helm program.
         prometheus_image: For the test of what Prometheus sees.
@@ -35,7 +36,8 @@ class Settings:
     image_registry: str = _variable("IMAGE_REGISTRY", "localhost")
     image_tag: str = _variable("IMAGE_TAG", "e2e")
     next_tag: str = _variable("NEXT_TAG", "e2e-next")
-    previous_tag: str = _variable("PREVIOUS_TAG", "e2e-next")
+    previous_tag: str = _variable("PREVIOUS_TAG", "e2e-previous")
+    previous_chart: str = _variable("PREVIOUS_CHART", str(ROOT / ".run" / "e2e-previous" / "helm" / "parley"))
     values: str = _variable("E2E_VALUES", "")
     helm: str = _variable("HELM", "helm")
     prometheus_image: str = _variable("PROMETHEUS_IMAGE", "docker.io/prom/prometheus:v3.5.0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
@@ -12,11 +13,12 @@ import pytest
 import yaml
 
 from tests.e2e.commands import CommandError
-from tests.e2e.conftest import TABLE, UnderLoad
+from tests.e2e.conftest import UnderLoad
 from tests.e2e.crowd import crowd_of
-from tests.e2e.load import chatting
 from tests.e2e.release import Release
 from tests.e2e.settings import ROOT
+
+logger = logging.getLogger(__name__)
 
 OBJECT: Final = "parleygateway/parley"
 CRD: Final = ROOT / "helm/parley/crds/parleygateways.yaml"
@@ -114,35 +116,38 @@ async def desk(release: Release) -> AsyncIterator[Desk]:
     await release.install()
 
 
-async def test_it_follows_its_clients(desk: Desk) -> None:
+async def test_it_follows_its_clients(desk: Desk, under_load: UnderLoad) -> None:
     """Six hundred clients make it grow; when most of them leave, it drains one pod at a time."""
-    release = desk.release
-    watch = asyncio.create_task(desk.watch(), name="watch")
-    try:
-        async with (
-            chatting(release.url, PEOPLE, "op") as load,
-            crowd_of(release.url, CLIENTS, "crowd") as crowd,
-        ):
+    release, wanted = desk.release, -(-(CLIENTS + PEOPLE) // TARGET)
+
+    async def come_and_go() -> None:
+        async with crowd_of(release.url, CLIENTS, "crowd") as crowd:
             await until("all clients are connected", lambda: _is(crowd.connected == CLIENTS))
-            wanted = -(-(CLIENTS + PEOPLE) // TARGET)
             await release.gateways_exactly(wanted)
             await until("the pods are evened out", desk.steady)
             await until("all clients are back", lambda: _is(crowd.connected == CLIENTS))
+            evened = dict(crowd.returns)
             await crowd.leave(CLIENTS - STAYING)
             await release.gateways_exactly(3)
             await until("the last drain is over", desk.steady)
             await until("who stayed is back", lambda: _is(crowd.connected == STAYING))
-            await load.exchange()
-            report = await load.finish()
+        logger.info(
+            "gateways %s; back after evening out %s, after the drains %s; turned away %s times",
+            desk.replicas,
+            evened,
+            crowd.returns,
+            crowd.refused,
+        )
+        assert sum(crowd.returns.values()) > sum(evened.values()) > 0
+
+    watch = asyncio.create_task(desk.watch(), name="watch")
+    try:
+        await under_load(f"{CLIENTS} clients come, and {CLIENTS - STAYING} go", come_and_go)
     finally:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
-    steps = " ".join(map(str, desk.replicas))
-    TABLE.append((f"{CLIENTS} clients come and go: {steps} gateways", report))
     assert desk.replicas == [3, wanted, *range(wanted - 1, 2, -1)]
     assert desk.drained_at_once == 1
-    assert report.broken == []
-    assert sum(crowd.returns.values()) > 0
 
 
 async def _is(answer: bool) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.commands import run
@@ -30,6 +32,18 @@ async def test_new_image_and_rollback(release: Release, under_load: UnderLoad) -
 
     await under_load("helm rollback", rollback)
     assert all(image.endswith(f":{release.settings.image_tag}") for image in await _images(release, "store"))
+
+
+async def test_from_the_release_before(release: Release, under_load: UnderLoad) -> None:
+    """The chart and images of the release before are upgraded to this one's, and the other way round."""
+    chart = Path(release.settings.previous_chart)
+    if not chart.exists():
+        pytest.skip("there is no release before this one")
+    older = {"image": {"tag": release.settings.previous_tag}}
+    await under_load("back to the release before", lambda: release.install(older, chart))
+    assert all(image.endswith(older["image"]["tag"]) for image in await _images(release, "gateway"))
+    await under_load("upgrade from the release before", release.install)
+    assert all(image.endswith(release.settings.image_tag) for image in await _images(release, "gateway"))
 
 
 async def test_new_values(release: Release, under_load: UnderLoad) -> None:
