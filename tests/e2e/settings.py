@@ -24,7 +24,7 @@ class Settings:
         image_registry: Where the images are, from the nodes' point of view.
         image_tag: The release under test.
         next_tag: Another build of it, to upgrade to.
-        previous_tag: The release before it, for mixed versions; another build of this one while there is none.
+        previous_tag: The release before it, for mixed versions; this one again while there is none.
         previous_chart: The chart of the release before; a folder that is not there while there is none.
         values: A file of further values (which Redis image, how much memory), or empty.
         helm: The Helm program.

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.commands import run
 from tests.e2e.conftest import UnderLoad
 from tests.e2e.release import Release
-from tests.e2e.settings import ROOT
+from tests.e2e.settings import ROOT, Settings
 
 
 async def _images(release: Release, component: str) -> set[str]:
@@ -34,13 +34,19 @@ async def test_new_image_and_rollback(release: Release, under_load: UnderLoad) -
     assert all(image.endswith(f":{release.settings.image_tag}") for image in await _images(release, "store"))
 
 
-async def test_from_the_release_before(release: Release, under_load: UnderLoad) -> None:
-    """The chart and images of the release before are upgraded to this one's, and the other way round."""
-    chart = Path(release.settings.previous_chart)
+@pytest.fixture
+def previous_chart(settings: Settings) -> Path:
+    """The chart of the release before."""
+    chart = Path(settings.previous_chart)
     if not chart.exists():
         pytest.skip("there is no release before this one")
+    return chart
+
+
+async def test_from_the_release_before(release: Release, under_load: UnderLoad, previous_chart: Path) -> None:
+    """The chart and images of the release before are upgraded to this one's, and the other way round."""
     older = {"image": {"tag": release.settings.previous_tag}}
-    await under_load("back to the release before", lambda: release.install(older, chart))
+    await under_load("back to the release before", lambda: release.install(older, previous_chart))
     assert all(image.endswith(older["image"]["tag"]) for image in await _images(release, "gateway"))
     await under_load("upgrade from the release before", release.install)
     assert all(image.endswith(release.settings.image_tag) for image in await _images(release, "gateway"))
