@@ -59,6 +59,24 @@ async def test_a_restart_that_loses_nothing_is_hardly_noticed(own: tuple[RedisWo
     assert [(result.lost, result.counter) for result in attached.results] == [(False, 2)]
 
 
+async def test_a_repeat_is_found_after_two_restarts(own: tuple[RedisWorld, RedisServer]) -> None:
+    """A message that is repeated in each of three lives is in the inboxes once, and what follows comes next."""
+    world, server = own
+    await world.gateways("g1")
+    ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
+    item = world.send_item(ann, bob.user, "once")
+    await world.append(item)
+    for _ in range(2):
+        server.kill()
+        server.start()
+        (repeat,) = await world.append(item)
+        assert (repeat.seq, repeat.duplicate) == (1, True)
+    assert (await world.send(ann, bob, "next")).seq == 2
+    fresh = await world.open("g1", "bob", session=bob.session)
+    answer = await world.inbox(fresh)
+    assert contents([event.message for event in answer.events]) == ["once", "next"]
+
+
 async def test_numbers_that_were_lost_are_never_taken_for_new_ones(
     own: tuple[RedisWorld, RedisServer],
 ) -> None:

@@ -64,19 +64,21 @@ for item = 1, #KEYS / KEYS_EACH do
     results[item] = { 3, 0, '', '' }
   else
     local known_epoch, last, since, read, seen = parse_peer(redis.call('HGET', peers, peer))
-    local is_new, is_other = known_epoch == nil, false
+    local is_new, is_other, is_repeat = known_epoch == nil, false, false
     if known_epoch == before and before ~= '' and known_epoch ~= epoch then
       -- The same conversation, in another life of Redis: its numbers hold up to the change.
       local base = tonumber(ARGV[a + 5])
       last, read, seen = math.min(last, base), math.min(read, base), math.min(seen, base)
     elseif known_epoch ~= epoch then
       -- The first message of this numbering: older marks say nothing about it. It need not be number 1 that
-      -- comes first: several stores may be at work.
-      last, read, seen = 0, 0, 0
+      -- comes first: several stores may be at work. Only the times go on, so they tell a repeat.
       is_other = not is_new
+      local at = tonumber(ARGV[a + 6])
+      is_repeat = is_other and (at < tonumber(since) or (at == tonumber(since) and seq <= last))
+      last, read, seen = 0, 0, 0
     end
     last = math.max(last, tonumber(ARGV[a + 9]))
-    if seq <= last then
+    if is_repeat or seq <= last then
       results[item] = { 1, newest(inbox), row.epoch, row.gateways }
     elseif seq > last + 1 then
       results[item] = { 2, last, row.epoch, '', is_other and tonumber(since) or 0 }
