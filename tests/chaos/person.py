@@ -49,6 +49,12 @@ class Person:
         """The whole journal."""
         return [entry for journal in self.journals for entry in journal.entries]
 
+    @property
+    def connected(self) -> bool:
+        """Whether the last thing heard of its connection is that there is one."""
+        kinds = (entry.kind for entry in reversed(self.entries) if entry.kind in {"connect", "disconnect"})
+        return next(kinds, "disconnect") == "connect"
+
     def look(self) -> Screen:
         """Bring the screen up to date and return it."""
         entries = self.entries

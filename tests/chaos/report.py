@@ -25,12 +25,16 @@ def report(result: Result, seed: int, seconds: float) -> str:
         *(f"{outcome:<40}{count:>8}" for outcome, count in sorted(result.outcomes.items()) if count),
         "",
     ]
-    if result.times:
-        lines.append(
-            f"kill -9 of a gateway to its client back and complete: {len(result.times)} times, "
-            f"p50 {percentile(result.times, 0.5):.2f} s, p99 {percentile(result.times, 0.99):.2f} s, "
-            f"last {max(result.times):.2f} s"
+    lasts = [max(times) for times in result.lone_times]
+    lines += [
+        f"{text}: {len(times)} times, p50 {percentile(times, 0.5):.2f} s, p99 {percentile(times, 0.99):.2f} s"
+        for text, times in (
+            ("kill -9 of a gateway, nothing else wrong, to its last client back and complete", lasts),
+            ("the same to each client", [time for times in result.lone_times for time in times]),
+            ("kill -9 of a gateway among other faults to each client back and complete", result.times),
         )
+        if times
+    ]
     if result.errors:
         lines += ["", "errors logged by services:"]
         lines += [f"  {count:>5}  {text}" for text, count in result.errors.most_common()]

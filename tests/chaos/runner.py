@@ -38,6 +38,7 @@ class Result:
         returns: How often clients came back, by whether `socket.recovered`.
         outcomes: Attempts to recover by outcome, from the gateways' metrics.
         times: Seconds from each kill -9 of a gateway to each of its clients being back and complete.
+        lone_times: The same for each kill during which nothing else was wrong.
         errors: Error records in the logs of the services.
         tracebacks: Those among them that are no plain words.
     """
@@ -50,6 +51,7 @@ class Result:
     returns: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     times: list[float] = field(default_factory=list)
+    lone_times: list[list[float]] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
 
@@ -117,6 +119,7 @@ async def _round(
             result.faults[fault.kind] += 1
             await fault.inflict(world)
         await faults.inflict(world, chosen, rng, seconds, result.faults)
+        result.violations += await _kill_alone(world, rng)
         stop.set()
         result.violations += await _finish(world, chats)
     finally:
@@ -125,6 +128,24 @@ async def _round(
         await asyncio.gather(*chats, return_exceptions=True)
     result.violations += await check(world)
     result.sent = sum(len(person.screen.sent) for person in world.everybody)
+
+
+async def _kill_alone(world: World, rng: random.Random) -> list[Violation]:
+    """Kill a gateway while all is well and people chat, to see how long its clients take to be back."""
+
+    def all_connected() -> bool:
+        return all(person.connected for person in world.everybody)
+
+    try:
+        await world.all_ready()
+        await eventually(all_connected, FINISH_SECONDS, "everybody is connected")
+        await world.kill(rng.choice(world.stack.gateways), 0.5)
+        world.lone_kills.append(world.kills[-1])
+        await world.all_ready()
+        await eventually(all_connected, FINISH_SECONDS, "everybody is connected again")
+    except AssertionError as error:
+        return [Violation("help", "everybody", str(error)[:500])]
+    return []
 
 
 def _peers(users: list[str], person: Person) -> list[str]:
@@ -189,8 +210,12 @@ def _sum_up(world: World, result: Result) -> None:
     for counts in world.recoveries.values():
         for outcome, count in counts.items():
             result.outcomes[outcome] += int(count)
+    journals = [person.entries for person in world.everybody]
     for kill in world.kills:
-        result.times += recovery_times(kill, [person.entries for person in world.everybody])
+        result.times += recovery_times(kill, journals)
+    for kill in world.lone_kills:
+        if times := recovery_times(kill, journals):
+            result.lone_times.append(times)
     for service in world.stack.services:
         for record in service.records("error"):
             result.errors[f"{service.name.partition('-')[0]}: {record['message']}"] += 1

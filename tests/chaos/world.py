@@ -28,7 +28,7 @@ SETTINGS: Final = {
     "PING_TIMEOUT": "2s",
     "CONNECT_TIMEOUT": "5s",
     "BATCH_DEADLINE": "3s",
-    "REDIS_TIMEOUT": "2s",
+    "REDIS_TIMEOUT": "3s",
     "DRAIN_SECONDS": "1.5",
     "HISTORY_LIMIT": "1000000",
     "MESSAGE_RATE": "1000",
@@ -78,6 +78,7 @@ class World:
         visitors: Those of another, which may be killed.
         violations: What was wrong with the processes.
         kills: When gateways were killed, in ms since the epoch.
+        lone_kills: Those during which nothing else was wrong.
         recoveries: What each life of a gateway has counted, by (name, process id).
     """
 
@@ -103,6 +104,7 @@ class World:
         self.visitors: list[Person] = []
         self.violations: list[Violation] = []
         self.kills: list[float] = []
+        self.lone_kills: list[float] = []
         self.recoveries: dict[tuple[str, int], dict[str, float]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._ready: set[str] = set()
