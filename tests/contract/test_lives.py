@@ -60,7 +60,7 @@ async def test_a_restart_that_loses_nothing_is_hardly_noticed(own: tuple[RedisWo
 
 
 async def test_a_repeat_is_found_after_two_restarts(own: tuple[RedisWorld, RedisServer]) -> None:
-    """A message that is repeated in each of three lives is in the inboxes once, and what follows comes next."""
+    """A message that is repeated in each of three lives is in the inboxes once; what follows comes next."""
     world, server = own
     await world.gateways("g1")
     ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
