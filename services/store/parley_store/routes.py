@@ -17,6 +17,7 @@ from parley_shared.errors import (
     NOT_FOUND,
     ParleyError,
 )
+from parley_store.joining import Joiner
 from parley_store.metrics import Metrics
 from parley_store.server import Answer, Request
 from parley_store.store import Store
@@ -63,7 +64,7 @@ class Api:
             ("/sessions/recover", _decoded(api.RecoverRequest, store.recover)),
             ("/sessions/attach", _decoded(api.AttachRequest, store.attach)),
             ("/presence", _decoded(api.PresenceRequest, store.presence)),
-            ("/messages", _decoded(api.AppendRequest, store.append)),
+            ("/messages", _decoded(api.AppendRequest, Joiner(store.append).append)),
             ("/read", _decoded(api.ReadRequest, store.read)),
             ("/typing", _decoded(api.TypingRequest, store.typing)),
             ("/history", _decoded(api.HistoryRequest, store.history)),

@@ -1,0 +1,128 @@
+"""Joining batches: what several gateways send within a few milliseconds is stored in one go.
+
+A batch costs a store and Redis more than the few messages in it do, and with many gateways each one's batches
+are small. So the cost of a message depends on how many there are in all, not on how many gateways send them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from parley_shared import api
+from parley_shared.errors import BUSY, UNAVAILABLE, ParleyError
+
+PACE_SECONDS: Final = 0.005
+"""Between the beginnings of two groups: a batch that comes after a longer pause does not wait."""
+LIMIT: Final = 512
+"""Messages in a group, unless a single batch has more."""
+
+Append = Callable[[api.AppendRequest], Awaitable[api.AppendResponse]]
+
+
+class _Group:
+    """Batches that wait for each other: that of the leader, which carries all out, and of those who join."""
+
+    def __init__(self, leader: api.AppendRequest) -> None:
+        self.size = len(leader.messages)
+        self.requests = [leader]
+        self.followers: list[asyncio.Future[api.AppendResponse]] = []
+
+    def join(self, request: api.AppendRequest) -> asyncio.Future[api.AppendResponse]:
+        """Add a batch; the future gets its answer."""
+        future: asyncio.Future[api.AppendResponse] = asyncio.get_running_loop().create_future()
+        self.size += len(request.messages)
+        self.requests.append(request)
+        self.followers.append(future)
+        return future
+
+
+class Joiner:
+    """Makes one request of several that come together.
+
+    The order of messages needs nothing here: a sender's batches never overlap, as its gateway waits for the
+    answer to one before it sends the next.
+
+    Args:
+        append: Stores a batch. It may be repeated.
+    """
+
+    def __init__(self, append: Append) -> None:
+        self._append = append
+        self._began = 0.0
+        self._open: _Group | None = None
+
+    async def append(self, request: api.AppendRequest) -> api.AppendResponse:
+        """Store a batch, perhaps together with others.
+
+        Raises:
+            ParleyError: As ``append``.
+        """
+        group = self._open
+        if group is not None and group.size + len(request.messages) <= LIMIT:
+            return await group.join(request)
+        loop = asyncio.get_running_loop()
+        pause = self._began + PACE_SECONDS - loop.time()
+        if pause <= 0:
+            self._began = loop.time()
+            return await self._append(request)
+        group = self._open = _Group(request)
+        answers: list[api.AppendResponse | Exception] = []
+        try:
+            await asyncio.sleep(pause)
+            self._close(group)
+            self._began = loop.time()
+            answers = await self._together(group.requests)
+        finally:
+            self._close(group)
+            if not answers:
+                # This request's task was ended. The others' gateways repeat theirs.
+                answers = [ParleyError(UNAVAILABLE, "the store is closing")] * len(group.requests)
+            for future, answer in zip(group.followers, answers[1:], strict=True):
+                _resolve(future, answer)
+        if isinstance(answers[0], Exception):
+            raise answers[0]
+        return answers[0]
+
+    def _close(self, group: _Group) -> None:
+        if self._open is group:
+            self._open = None
+
+    async def _together(self, requests: list[api.AppendRequest]) -> list[api.AppendResponse | Exception]:
+        if len(requests) == 1:
+            return [await self._alone(requests[0])]
+        joined = api.AppendRequest(
+            gateway=requests[0].gateway,
+            # Whatever is stored, is stored before anybody's deadline.
+            deadline=min(request.deadline for request in requests),
+            messages=[message for request in requests for message in request.messages],
+        )
+        answer = await self._alone(joined)
+        if isinstance(answer, api.AppendResponse):
+            parts: list[api.AppendResponse | Exception] = []
+            start = 0
+            for request in requests:
+                end = start + len(request.messages)
+                parts.append(api.AppendResponse(results=answer.results[start:end]))
+                start = end
+            return parts
+        if isinstance(answer, ParleyError) and answer.code in {UNAVAILABLE, BUSY}:
+            return [answer] * len(requests)
+        # One batch has let all others down: with a deadline that had come, or with what cannot be stored.
+        return list(await asyncio.gather(*[self._alone(request) for request in requests]))
+
+    async def _alone(self, request: api.AppendRequest) -> api.AppendResponse | Exception:
+        try:
+            return await self._append(request)
+        except Exception as error:  # noqa: BLE001 -- it is raised to whoever asked
+            return error
+
+
+def _resolve(future: asyncio.Future[api.AppendResponse], answer: api.AppendResponse | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

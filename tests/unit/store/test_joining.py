@@ -1,0 +1,172 @@
+"""Joining the batches of several gateways: who waits, and who fails with whom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from parley_shared import api
+from parley_shared.errors import LATE, MALFORMED, UNAVAILABLE, Code, ParleyError
+from parley_store import joining
+from parley_store.joining import Joiner
+
+Outcome = Callable[[api.AppendRequest], Code | None]
+
+
+class Backend:
+    """Stores batches: notes the contents of each call, and answers each message with its content's number."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.deadlines: list[int] = []
+        self.outcome: Outcome = lambda _: None
+
+    async def append(self, request: api.AppendRequest) -> api.AppendResponse:
+        """Store a batch, or fail as prepared."""
+        self.calls.append([message.content for message in request.messages])
+        self.deadlines.append(request.deadline)
+        await asyncio.sleep(0)
+        code = self.outcome(request)
+        if code is not None:
+            raise ParleyError(code)
+        results = [api.Appended(seq=int(message.content)) for message in request.messages]
+        return api.AppendResponse(results=results)
+
+
+@pytest.fixture(autouse=True)
+def pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the pause long enough that everything a test begins together falls into it."""
+    monkeypatch.setattr(joining, "PACE_SECONDS", 0.1)
+
+
+def batch(gateway: str, *contents: int, deadline: int = 1000) -> api.AppendRequest:
+    """Make a batch."""
+    sends = [
+        api.Send(id=str(n), from_="a", from_name="a", to="b", content=str(n), pid="", socket="")
+        for n in contents
+    ]
+    return api.AppendRequest(gateway=gateway, deadline=deadline, messages=sends)
+
+
+async def seqs(joiner: Joiner, request: api.AppendRequest) -> list[int] | Code:
+    """Store a batch; returns its results, or why it failed."""
+    try:
+        return [result.seq for result in (await joiner.append(request)).results]
+    except ParleyError as error:
+        return error.code
+
+
+async def test_the_first_does_not_wait_and_the_next_go_together() -> None:
+    """After a pause a batch is stored at once; those that follow it closely are stored in one go."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    assert await seqs(joiner, batch("g1", 1)) == [1]
+    answers = await asyncio.gather(
+        *[seqs(joiner, request) for request in (batch("g1", 2, 3), batch("g2", 4), batch("g3", 5, 6))]
+    )
+    assert answers == [[2, 3], [4], [5, 6]]
+    assert backend.calls == [["1"], ["2", "3", "4", "5", "6"]]
+
+
+async def test_a_group_has_the_earliest_deadline() -> None:
+    """Nothing of a group is stored after the deadline of any of its batches."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    await seqs(joiner, batch("g1", 1))
+    await asyncio.gather(
+        seqs(joiner, batch("g1", 2, deadline=700)), seqs(joiner, batch("g2", 3, deadline=500))
+    )
+    assert backend.deadlines == [1000, 500]
+
+
+async def test_a_group_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit into a group begins another."""
+    monkeypatch.setattr(joining, "LIMIT", 3)
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    await seqs(joiner, batch("g1", 1))
+    requests = (batch("g1", 2, 3), batch("g2", 4), batch("g3", 5, 6))
+    assert await asyncio.gather(*[seqs(joiner, each) for each in requests]) == [[2, 3], [4], [5, 6]]
+    assert sorted(backend.calls[1:]) == [["2", "3", "4"], ["5", "6"]]
+
+
+async def test_redis_away_fails_all_alike() -> None:
+    """When the store cannot store, every batch of the group learns it, and nothing is tried again."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    await seqs(joiner, batch("g1", 1))
+    backend.outcome = lambda _: UNAVAILABLE
+    answers = await asyncio.gather(*[seqs(joiner, batch(f"g{n}", n)) for n in (2, 3)])
+    assert answers == [UNAVAILABLE, UNAVAILABLE]
+    assert len(backend.calls) == 2
+
+
+async def test_a_late_batch_makes_no_other_late() -> None:
+    """When the earliest deadline of a group has come, each batch is tried alone with its own."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    await seqs(joiner, batch("g1", 1))
+    backend.outcome = lambda request: LATE if request.deadline < 600 else None
+    answers: list[list[int] | Code] = list(
+        await asyncio.gather(
+            seqs(joiner, batch("g1", 2, deadline=500)), seqs(joiner, batch("g2", 3, deadline=700))
+        )
+    )
+    assert answers == [LATE, [3]]
+
+
+async def test_a_fault_stays_with_its_batch() -> None:
+    """A batch that makes the store fail unexpectedly fails alone, with the store's exception."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    await seqs(joiner, batch("g1", 1))
+
+    def broken(request: api.AppendRequest) -> None:
+        if any(message.content == "2" for message in request.messages):
+            raise ZeroDivisionError
+
+    backend.outcome = broken
+    bad, good = await asyncio.gather(
+        joiner.append(batch("g1", 2)), seqs(joiner, batch("g2", 3)), return_exceptions=True
+    )
+    assert isinstance(bad, ZeroDivisionError)
+    assert good == [3]
+
+
+async def test_a_group_whose_leader_is_ended_is_answered() -> None:
+    """Those who joined a request that is cancelled are told to try again; the next group is not held up."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    await seqs(joiner, batch("g1", 1))
+    leader = asyncio.create_task(seqs(joiner, batch("g1", 2)))
+    await asyncio.sleep(0)
+    follower = asyncio.create_task(seqs(joiner, batch("g2", 3)))
+    await asyncio.sleep(0)
+    leader.cancel()
+    assert await follower == UNAVAILABLE
+    assert await seqs(joiner, batch("g2", 4)) == [4]
+
+
+async def test_a_follower_who_leaves_takes_nobody_along() -> None:
+    """A cancelled request changes nothing for those it was joined with."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    await seqs(joiner, batch("g1", 1))
+    leader = asyncio.create_task(seqs(joiner, batch("g1", 2)))
+    await asyncio.sleep(0)
+    follower = asyncio.create_task(seqs(joiner, batch("g2", 3)))
+    await asyncio.sleep(0)
+    follower.cancel()
+    assert await leader == [2]
+
+
+async def test_a_refused_batch_is_refused_alone() -> None:
+    """A refusal that no repeat can change meets only the batch that is refused."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    await seqs(joiner, batch("g1", 1))
+    backend.outcome = lambda request: MALFORMED if request.messages[0].content == "2" else None
+    answers = await asyncio.gather(*[seqs(joiner, batch("g", n)) for n in (2, 3)])
+    assert answers == [MALFORMED, [3]]
