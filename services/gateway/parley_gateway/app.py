@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from aiohttp import web
 
 from parley_gateway import bus, drain
@@ -26,7 +27,7 @@ from parley_gateway.metrics import DISCONNECT_REASONS, Metrics
 from parley_gateway.proxy import Proxy
 from parley_gateway.roster import Roster
 from parley_gateway.sessions import Sessions
-from parley_gateway.sio import EngineSettings, SocketServer, reasons
+from parley_gateway.sio import EngineSettings, Frame, SocketServer, reasons
 from parley_gateway.store_client import HttpStore
 from parley_gateway.web import add_page
 from parley_shared import api
@@ -83,6 +84,8 @@ class Gateway:
                 on_new_id=self._on_new_id,
                 close_all=self.close_all,
                 close_socket=self._close_socket,
+                announce=self._announce,
+                drain=self._drain,
             ),
         )
         self.login = create_login(config)
@@ -204,6 +207,7 @@ class Gateway:
 
     async def _touch(self) -> None:
         await self.sessions.touch_all()
+        self.hub.check_standings()
 
     def _on_new_id(self, gateway_id: str) -> None:
         self.server.eio.gateway_id = gateway_id
@@ -217,6 +221,17 @@ class Gateway:
         socket = self.server.local.get(sid)
         if socket is not None:
             socket.close_transport("taken over")
+
+    def _announce(self, content: str, at: int) -> None:
+        frame = Frame.event("announcement", msgspec.json.encode({"content": content, "at": at}))
+        for socket in self.server.sockets():
+            socket.send(frame)
+
+    def _drain(self, on: bool) -> None:
+        if on:
+            self.drainer.start()
+        else:
+            self.tasks.start(self.drainer.cancel(), "cancel drain")
 
     # --- readiness ----------------------------------------------------------------------------
 

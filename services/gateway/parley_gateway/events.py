@@ -18,6 +18,7 @@ from parley_gateway.hub import Hub
 from parley_gateway.lanes import Lanes, Outgoing
 from parley_gateway.local import SocketState
 from parley_gateway.metrics import Metrics
+from parley_gateway.people_events import PEOPLE_EVENTS
 from parley_gateway.sio import Frame
 from parley_gateway.store_client import Store
 from parley_shared import api, ids
@@ -107,16 +108,16 @@ class Events:
         burst: int,
         max_content: int,
     ) -> None:
-        self._hub = hub
+        self.hub = hub
         self._lanes = lanes
-        self._store = store
+        self.store = store
         self._metrics = metrics
         self._tasks = tasks
         self._gateway_id = gateway_id
         self._rate = rate
         self._burst = burst
         self._max_content = max_content
-        self._stored = metrics.messages_received.labels("stored")
+        self.stored = metrics.messages_received.labels("stored")
         self._duplicate = metrics.messages_received.labels("duplicate")
         self._reads: Batcher[api.ReadMark, None] = Batcher(
             "read", self._send_reads, limit=200, waiting_limit=10_000, tasks=tasks
@@ -150,7 +151,7 @@ class Events:
             # msgspec looks for keys and patterns in UTF-8, which has no half of a surrogate pair.
             refuse(socket, ack_id, MALFORMED)
         except ParleyError as error:
-            refuse(socket, ack_id, error.code)
+            refuse(socket, ack_id, error.code, error.detail)
 
     # --- private message ----------------------------------------------------------------------
 
@@ -185,7 +186,7 @@ class Events:
                 if ack_id is not None:
                     socket.send(Frame.ack(ack_id, _failure(result.failure)))
             else:
-                (self._duplicate if result.duplicate else self._stored).inc()
+                (self._duplicate if result.duplicate else self.stored).inc()
                 if ack_id is not None:
                     body = b'{"ok":true,"id":%b,"seq":%d,"at":%d}' % (
                         _encode(identifier),
@@ -205,12 +206,12 @@ class Events:
             request = api.HistoryRequest(
                 user=state.user.user, peer=asked.peer, before=asked.before, limit=asked.limit
             )
-            page = await self._store.history(request)
+            page = await self.store.history(request)
             messages = b",".join([bytes(message) for message in page.messages])
             before = b"null" if page.before is None else b"%d" % page.before
             return b'%b,"messages":[%b],"before":%b}' % (_OK, messages, before)
 
-        self._answer_later(socket, ack_id, answer())
+        self.answer_later(socket, ack_id, answer())
 
     def _users(self, socket: ClientSocket, state: SocketState, asked: Users, ack_id: int | None) -> None:
         _require_unicode(asked.query, asked.after or "")
@@ -219,12 +220,12 @@ class Events:
             request = api.UsersRequest(
                 user=state.user.user, query=asked.query, after=asked.after, limit=asked.limit
             )
-            page = await self._store.users(request)
+            page = await self.store.users(request)
             users = [
                 {
                     "userID": entry.user,
                     "username": entry.username,
-                    "connected": entry.connected,
+                    "connected": entry.connected and entry.user not in state.user.hidden,
                     "messages": [],
                     "unread": entry.unread,
                     "seq": entry.seq,
@@ -234,26 +235,41 @@ class Events:
             ]
             return _encode({"ok": True, "users": users, "after": page.after})
 
-        self._answer_later(socket, ack_id, answer())
+        self.answer_later(socket, ack_id, answer())
 
-    def _answer_later(
+    def answer_later(
         self, socket: ClientSocket, ack_id: int | None, answer: Coroutine[Any, Any, bytes]
     ) -> None:
+        """Answer when the store has; a question without an acknowledgement is not asked."""
         if ack_id is None:
             answer.close()  # nobody would see it
             return
+        self.do_later(socket, ack_id, answer)
+
+    def do_later(
+        self,
+        socket: ClientSocket,
+        ack_id: int | None,
+        answer: Coroutine[Any, Any, bytes],
+        answered: Callable[[], None] | None = None,
+    ) -> None:
+        """Have something done, answer if the client waits for it, and then call ``answered``."""
 
         async def run() -> None:
             try:
                 body = await answer
             except ParleyError as error:
                 if error.code is INTERNAL:
-                    logger.exception("a page could not be answered")
-                refuse(socket, ack_id, error.code)
+                    logger.exception("an event could not be answered")
+                refuse(socket, ack_id, error.code, None if error.code.retryable else error.detail)
             else:
-                socket.send(Frame.ack(ack_id, body))
+                if ack_id is not None:
+                    socket.send(Frame.ack(ack_id, body))
+            finally:
+                if answered is not None:
+                    answered()
 
-        self._tasks.start(run(), "page")
+        self._tasks.start(run(), "answer")
 
     # --- typing, read -------------------------------------------------------------------------
 
@@ -263,11 +279,13 @@ class Events:
             socket.send(Frame.ack(ack_id, _OK + b"}"))
 
     async def _send_typings(self, batch: list[api.Typing]) -> list[None]:
-        await self._store.typing(api.TypingRequest(gateway=self._gateway_id(), events=batch))
+        await self.store.typing(api.TypingRequest(gateway=self._gateway_id(), events=batch))
         return [None] * len(batch)
 
     def _read(self, socket: ClientSocket, state: SocketState, asked: Read, ack_id: int | None) -> None:
-        future = self._reads.submit(api.ReadMark(reader=state.user.user, peer=asked.peer, seq=asked.seq))
+        quiet = asked.peer in state.user.hidden
+        mark = api.ReadMark(reader=state.user.user, peer=asked.peer, seq=asked.seq, quiet=quiet)
+        future = self._reads.submit(mark)
         if ack_id is None:
             return
 
@@ -275,10 +293,10 @@ class Events:
             await future
             return _OK + b"}"
 
-        self._answer_later(socket, ack_id, answer())
+        self.answer_later(socket, ack_id, answer())
 
     async def _send_reads(self, batch: list[api.ReadMark]) -> list[None]:
-        await self._store.read(api.ReadRequest(gateway=self._gateway_id(), marks=batch))
+        await self.store.read(api.ReadRequest(gateway=self._gateway_id(), marks=batch))
         return [None] * len(batch)
 
 
@@ -290,6 +308,7 @@ EVENTS: Final[
     "users": (Users, Events._users),  # noqa: SLF001
     "typing": (Typing, Events._typing),  # noqa: SLF001
     "read": (Read, Events._read),  # noqa: SLF001
+    **PEOPLE_EVENTS,
 }
 """Every event a client can send: its shape, and what handles it."""
 

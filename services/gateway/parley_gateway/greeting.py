@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from parley_gateway import offsets
-from parley_gateway.hub import Event, Hub
-from parley_gateway.local import SocketState
+from parley_gateway.hub import Hub, presence_event, relations_frame
+from parley_gateway.local import LocalUser, SocketState
 from parley_gateway.roster import ONLINE, Roster, user_entry
 from parley_gateway.sio import Frame
 from parley_shared.api import Contact, Position, Recovered
@@ -32,7 +32,7 @@ def greet(socket: ClientSocket, hub: Hub, roster: Roster, roster_limit: int, use
     state: SocketState = socket.data
     user = state.user
     if state.missed is not None and state.position is not None:
-        frames = _missed(state.missed, state.position, hub, roster)
+        frames = _missed(state.missed, state.position, user, hub, roster)
     else:
         session = b'42["session",{"sessionID":%b,"userID":%b}]' % (_encode(state.session), _encode(user.user))
         users = _users(state, roster, roster_limit, users_bytes)
@@ -40,6 +40,8 @@ def greet(socket: ClientSocket, hub: Hub, roster: Roster, roster_limit: int, use
             # The first offset: everything up to the counter of the connect is in `users`.
             users += b"," + offsets.encode(user.epoch, state.start, roster.epoch, roster.version)
         frames = [Frame.text(session), Frame.text(users + b"]")]
+    if user.relations.blocked or user.relations.muted:
+        frames.append(relations_frame(user.relations))
     for counter, event in state.waiting or ():
         offset = None
         if state.pid is not None:
@@ -53,14 +55,14 @@ def greet(socket: ClientSocket, hub: Hub, roster: Roster, roster_limit: int, use
 def _users(state: SocketState, roster: Roster, limit: int, size_limit: int) -> bytes:
     """Encode `users` up to its last entry: own contacts first, then the user, then online, then recent."""
     user = state.user
-    if not state.contacts and roster.get(user.user) is not None and not roster.capped:
+    if not state.contacts and not user.hidden and roster.get(user.user) is not None and not roster.capped:
         return b'42["users",[' + roster.joined() + b"]"
     entries: list[bytes] = []
     size = 0
     told: set[str] = set()
     for contact in state.contacts[:limit]:
         told.add(contact.user)
-        entries.append(_contact(contact, user.user, roster))
+        entries.append(_contact(contact, user, roster))
         size += len(entries[-1])
     if user.user not in told:
         told.add(user.user)
@@ -70,18 +72,19 @@ def _users(state: SocketState, roster: Roster, limit: int, size_limit: int) -> b
         if len(entries) >= limit or size >= size_limit:
             break
         if other not in told:
-            entries.append(entry.json)
+            hidden = entry.online and other in user.hidden
+            entries.append(user_entry(other, entry.username, online=False) if hidden else entry.json)
             size += len(entry.json)
     return b'42["users",[' + b",".join(entries) + b"]"
 
 
-def _contact(contact: Contact, own: str, roster: Roster) -> bytes:
+def _contact(contact: Contact, user: LocalUser, roster: Roster) -> bytes:
     known = roster.get(contact.user)
-    online = known.online if known is not None else contact.connected
+    online = (known.online if known is not None else contact.connected) or contact.user == user.user
     return user_entry(
         contact.user,
         contact.username,
-        online=online or contact.user == own,
+        online=online and contact.user not in user.hidden,
         messages=b",".join([bytes(message) for message in contact.messages]),
         unread=contact.unread,
         seq=contact.seq,
@@ -89,7 +92,7 @@ def _contact(contact: Contact, own: str, roster: Roster) -> bytes:
     )
 
 
-def _missed(missed: Recovered, position: Position, hub: Hub, roster: Roster) -> list[Frame]:
+def _missed(missed: Recovered, position: Position, user: LocalUser, hub: Hub, roster: Roster) -> list[Frame]:
     """Encode what a recovered socket missed: the net change of presence first, then events in order.
 
     Until all of the presence is written, offsets name the roster's version that the client had reached.
@@ -102,14 +105,15 @@ def _missed(missed: Recovered, position: Position, hub: Hub, roster: Roster) -> 
             if known.version > version:
                 states[other] = (known.version, known.username, known.online)
     states.pop(missed.user, None)
+    for other in user.hidden:
+        # Perhaps hidden while the client was away.
+        if other in states or ((entry := roster.get(other)) is not None and entry.online):
+            states[other] = (0, "", False)
     frames: list[Frame] = []
     for other, (_, username, online) in states.items():
-        if online:
-            head = b'42["user connected",' + user_entry(other, username, online=True)
-        else:
-            head = b'42["user disconnected",' + _encode(other)
+        event = presence_event(other, username, online=online)
         offset = offsets.encode(missed.epoch, position.counter, position.roster_epoch, position.roster)
-        frames.append(Event(head).frame(offset))
+        frames.append(event.frame(offset))
     for item in missed.events:
         event = hub.inbox_event(item, missed.names)
         frames.append(event.frame(offsets.encode(missed.epoch, item.counter, roster.epoch, roster.version)))

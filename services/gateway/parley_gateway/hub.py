@@ -22,8 +22,9 @@ from parley_gateway.local import LocalUser, SocketState
 from parley_gateway.metrics import Metrics
 from parley_gateway.roster import Roster, user_entry
 from parley_gateway.sio import Frame
+from parley_gateway.standings import Standings
 from parley_gateway.store_client import Store
-from parley_shared import api
+from parley_shared import api, people
 from parley_shared.errors import ParleyError
 from parley_shared.tasks import TaskGroup
 
@@ -84,6 +85,18 @@ def read_event(reader: str, peer: str, seq: int) -> Event:
     return Event(b'42["read",{"from":%b,"to":%b,"seq":%d}' % (_encode(reader), _encode(peer), seq))
 
 
+def presence_event(user_id: str, username: str, *, online: bool) -> Event:
+    """Make the event that tells that somebody came or went."""
+    if online:
+        return Event(b'42["user connected",' + user_entry(user_id, username, online=True))
+    return Event(b'42["user disconnected",' + _encode(user_id))
+
+
+def relations_frame(relations: api.Relations) -> Frame:
+    """Make the event that tells users whom they have blocked and muted, on all their sockets."""
+    return Frame.event("relations", _encode({"blocked": relations.blocked, "muted": relations.muted}))
+
+
 class Hub:
     """All local users, and what reaches them.
 
@@ -106,10 +119,11 @@ class Hub:
         self.users: dict[str, LocalUser] = {}
         self._followers: dict[str, set[LocalUser]] = {}
         self._opening = 0
-        self._limbo: dict[str, list[api.Delivery | api.ReadDelivery | api.Nudge]] = {}
+        self._limbo: dict[str, list[api.UserItem]] = {}
         self._limbo_size = 0
         self._recent: deque[tuple[LocalUser, int, Event]] = deque(maxlen=RECENT_LIMIT)
         self._fetches = asyncio.Semaphore(16)
+        self._standings = Standings(store, tasks, self._stand)
         self._told_early: dict[str, set[LocalUser]] = {}
 
     # --- who is here --------------------------------------------------------------------------
@@ -197,7 +211,7 @@ class Hub:
 
     # --- what comes from the stream -----------------------------------------------------------
 
-    def handle(self, item: api.Delivery | api.ReadDelivery | api.TypingDelivery | api.Nudge) -> None:
+    def handle(self, item: api.UserItem) -> None:
         """Take in one item of the gateway's stream."""
         match item:
             case api.Delivery():
@@ -213,7 +227,8 @@ class Hub:
                     if (user := self._local(user_id, item)) is not None:
                         self._number(user, epoch, counter, event)
             case api.TypingDelivery():
-                if (user := self.users.get(item.to)) is not None:
+                user = self.users.get(item.to)
+                if user is not None and not (item.from_ in user.hidden or item.from_ in user.relations.muted):
                     frame = Frame.event("typing", _encode({"from": item.from_}))
                     for socket in user.sockets:
                         if socket.data.waiting is None:
@@ -221,8 +236,14 @@ class Hub:
             case api.Nudge():
                 if (user := self._local(item.user, item)) is not None:
                     self._expect(user, item.epoch, item.counter)
+            case api.Changed():
+                if (user := self._local(item.user, item)) is not None:
+                    self._standings.ask(user)
+            case api.EndSockets():
+                if (user := self._local(item.user, item)) is not None:
+                    self._end_sessions(user, set(item.sessions), item.reason)
 
-    def _local(self, user_id: str, item: api.Delivery | api.ReadDelivery | api.Nudge) -> LocalUser | None:
+    def _local(self, user_id: str, item: api.UserItem) -> LocalUser | None:
         user = self.users.get(user_id)
         # Perhaps a socket of this user is about to join. What does not fit is found as a gap later.
         if user is None and self._opening and self._limbo_size < LIMBO_LIMIT:
@@ -294,6 +315,7 @@ class Hub:
         for user in self.users.values():
             user.stale = True
             self._fill_later(user)
+        self.check_standings()
 
     def _fill_later(self, user: LocalUser) -> None:
         if not user.filling:
@@ -378,20 +400,61 @@ class Hub:
         for socket in list(user.sockets):
             socket.close_transport("reset")
 
+    # --- sessions and relations ---------------------------------------------------------------
+
+    def check_standings(self) -> None:
+        """Ask the store how every local user stands: something may have been missed."""
+        for user in self.users.values():
+            self._standings.ask(user)
+
+    def _stand(self, user: LocalUser, standing: people.Standing) -> None:
+        """Take in how a user stands: end what has ended, show and hide people."""
+        if self.users.get(user.user) is not user:
+            return
+        for session in standing.ended:
+            self._end_sessions(user, {people.handle_of(session)}, "revoked")
+        if standing.relations == user.relations:
+            return
+        before, had, user.relations = user.hidden, user.relations, standing.relations
+        user.hidden = frozenset(standing.relations.hidden)
+        for other in before ^ user.hidden:
+            entry = self._roster.get(other)
+            if entry is not None and entry.online and (not self._roster.capped or other in user.contacts):
+                self._tell(user, presence_event(other, entry.username, online=other not in user.hidden))
+        if (had.blocked, had.muted) == (user.relations.blocked, user.relations.muted):
+            return
+        frame = relations_frame(user.relations)
+        for socket in user.sockets:
+            if socket.data.waiting is None:
+                socket.send(frame)
+
+    def _end_sessions(self, user: LocalUser, handles: set[str], reason: str) -> None:
+        """End the sockets of some sessions of a user; of all when none is named."""
+        for socket in list(user.sockets):
+            if not handles or people.handle_of(socket.data.session) in handles:
+                self.end(socket, reason)
+
+    def end(self, socket: ClientSocket, reason: str) -> None:
+        """Tell a client that its session has ended, and end the socket; the client does not come back.
+
+        A socket that was not greeted yet, or waits for the answer to its log out, is ended after that.
+        """
+        state: SocketState = socket.data
+        if state.waiting is not None or state.leaving:
+            state.ended = reason
+            return
+        socket.send(Frame.event("session ended", _encode({"reason": reason})))
+        socket.disconnect()
+
     # --- presence -----------------------------------------------------------------------------
 
     def presence(self, user_id: str, username: str, *, online: bool) -> None:
         """Tell clients that a user came or went."""
-        if online:
-            head = b'42["user connected",' + user_entry(user_id, username, online=True)
-            early = self._told_early.pop(user_id, ())
-        else:
-            head = b'42["user disconnected",' + _encode(user_id)
-            early = ()
-        event = Event(head)
+        early = self._told_early.pop(user_id, ()) if online else ()
+        event = presence_event(user_id, username, online=online)
         audience = self._followers.get(user_id, set()) if self._roster.capped else self.users.values()
         for user in audience:
-            if user.user == user_id or user in early:
+            if user.user == user_id or user in early or user_id in user.hidden:
                 continue
             self._tell(user, event)
 
@@ -409,7 +472,7 @@ class Hub:
 
     def _introduce(self, user: LocalUser, sender: str, username: str) -> None:
         """See to it that clients know a message's sender before the message."""
-        if sender == user.user or sender in user.contacts:
+        if sender == user.user or sender in user.contacts or sender in user.hidden:
             return
         known = not self._roster.capped and self._roster.get(sender) is not None
         self._follow(user, sender)
@@ -418,4 +481,4 @@ class Hub:
         if not self._roster.capped:
             # The roster's log will bring the same news in a moment.
             self._told_early.setdefault(sender, set()).add(user)
-        self._tell(user, Event(b'42["user connected",' + user_entry(sender, username, online=True)))
+        self._tell(user, presence_event(sender, username, online=True))

@@ -51,6 +51,8 @@ class Callbacks:
         on_new_id: Told the new id before it is used.
         close_all: Closes all sockets, with a reason.
         close_socket: Closes one socket by its id, if it is here.
+        announce: Tells everybody a text (and when it was given out, in ms).
+        drain: Empties the gateway, or (false) takes clients again.
     """
 
     describe: Callable[[], api.LeaseRequest]
@@ -59,6 +61,8 @@ class Callbacks:
     on_new_id: Callable[[str], None]
     close_all: Callable[[str], None]
     close_socket: Callable[[str], None]
+    announce: Callable[[str, int], None]
+    drain: Callable[[bool], None]
 
 
 class Life:
@@ -287,7 +291,11 @@ class Life:
                 self._on_probe(item.nonce)
             elif isinstance(item, api.CloseSocket):
                 self._do.close_socket(item.socket)
-            elif isinstance(item, (api.Delivery, api.ReadDelivery, api.TypingDelivery, api.Nudge)):
+            elif isinstance(item, api.Announcement):
+                self._do.announce(item.content, item.at)
+            elif isinstance(item, api.DrainOrder):
+                self._do.drain(item.on)
+            else:
                 self._hub.handle(item)
 
     def _on_gap(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from parley_shared.api import Contact, Opened, Position, Recovered
+from parley_shared.api import Contact, Opened, Position, Recovered, Relations
 
 if TYPE_CHECKING:
     from parley_gateway.hub import Event
@@ -48,9 +48,13 @@ class LocalUser:
         stale: Whether the store must be asked whatever the counters say.
         filling: Whether a task sees to what is missing.
         bucket: Of the user's events.
+        relations: Whom the user has blocked and muted.
+        hidden: Users who are not seen by this one, nor see this one.
+        asked: Whether the store is about to be asked how the user stands.
     """
 
     __slots__ = (
+        "asked",
         "bucket",
         "contacts",
         "delivered",
@@ -58,6 +62,8 @@ class LocalUser:
         "expected",
         "filling",
         "held",
+        "hidden",
+        "relations",
         "sockets",
         "stale",
         "user",
@@ -78,6 +84,9 @@ class LocalUser:
         self.stale = False
         self.filling = False
         self.bucket = TokenBucket(burst)
+        self.relations = opened.relations or Relations()
+        self.hidden = frozenset(self.relations.hidden)
+        self.asked = False
 
     @property
     def told(self) -> int:
@@ -106,9 +115,23 @@ class SocketState:
         contacts: For the greeting of a fresh socket: its conversations.
         missed: For the greeting of a recovered socket: what it missed since ``position``.
         position: The place that a recovered client had reached.
+        ended: Why the socket is to be ended once it was greeted and answered; empty: it is not.
+        leaving: Requests to log out that have not been answered yet.
     """
 
-    __slots__ = ("contacts", "missed", "origin", "pid", "position", "session", "start", "user", "waiting")
+    __slots__ = (
+        "contacts",
+        "ended",
+        "leaving",
+        "missed",
+        "origin",
+        "pid",
+        "position",
+        "session",
+        "start",
+        "user",
+        "waiting",
+    )
 
     def __init__(self, user: LocalUser, session: str, pid: str | None, origin: str, start: int) -> None:
         self.user = user
@@ -120,3 +143,5 @@ class SocketState:
         self.contacts: list[Contact] = []
         self.missed: Recovered | None = None
         self.position: Position | None = None
+        self.ended = ""
+        self.leaving = 0

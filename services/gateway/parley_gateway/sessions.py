@@ -332,6 +332,9 @@ class Sessions:
     def greet(self, socket: ClientSocket) -> None:
         """Write what a new socket is told first; its `Handler.on_connected`."""
         greet(socket, self._hub, self._roster, self._roster_limit, self._users_bytes)
+        state: SocketState = socket.data
+        if state.ended:
+            self._hub.end(socket, state.ended)
 
     # --- out ----------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from parley_gateway.store_http import Pool
-from parley_shared import api
+from parley_shared import api, people
 from parley_shared.auth import bearer
 from parley_shared.errors import CODES, INTERNAL, UNAVAILABLE, ParleyError
 
@@ -66,6 +66,24 @@ class Store(Protocol):
 
     async def probe(self, request: api.ProbeRequest) -> api.Done:
         """Put a probe into the gateway's stream."""
+
+    async def sessions(self, request: people.SessionsRequest) -> people.SessionsResponse:
+        """List a user's sessions."""
+
+    async def revoke(self, request: people.RevokeRequest) -> people.RevokeResponse:
+        """End sessions."""
+
+    async def relate(self, request: people.RelateRequest) -> api.Relations:
+        """Block, mute, or undo it."""
+
+    async def standing(self, request: people.StandingRequest) -> people.StandingResponse:
+        """Ask how users stand."""
+
+    async def export(self, request: people.ExportRequest) -> people.ExportResponse:
+        """Read a page of what is kept of a user."""
+
+    async def erase(self, request: people.EraseRequest) -> people.Erasure:
+        """Remove what is kept of a user."""
 
 
 class HttpStore:
@@ -165,6 +183,30 @@ class HttpStore:
     async def probe(self, request: api.ProbeRequest) -> api.Done:
         """Put a probe into the gateway's stream."""
         return await self._call("POST", "/gateways/probe", request, api.Done)
+
+    async def sessions(self, request: people.SessionsRequest) -> people.SessionsResponse:
+        """List a user's sessions."""
+        return await self._call("POST", "/sessions/list", request, people.SessionsResponse)
+
+    async def revoke(self, request: people.RevokeRequest) -> people.RevokeResponse:
+        """End sessions."""
+        return await self._call("POST", "/sessions/revoke", request, people.RevokeResponse)
+
+    async def relate(self, request: people.RelateRequest) -> api.Relations:
+        """Block, mute, or undo it."""
+        return await self._call("POST", "/relations/set", request, api.Relations)
+
+    async def standing(self, request: people.StandingRequest) -> people.StandingResponse:
+        """Ask how users stand."""
+        return await self._call("POST", "/standing", request, people.StandingResponse)
+
+    async def export(self, request: people.ExportRequest) -> people.ExportResponse:
+        """Read a page of what is kept of a user."""
+        return await self._call("POST", "/export", request, people.ExportResponse)
+
+    async def erase(self, request: people.EraseRequest) -> people.Erasure:
+        """Remove what is kept of a user."""
+        return await self._call("POST", "/erase", request, people.Erasure)
 
 
 def _failure(status: int, payload: bytes) -> ParleyError:

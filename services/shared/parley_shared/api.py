@@ -105,6 +105,14 @@ class Contact(Struct, kw_only=True):
     read: int = 0
 
 
+class Relations(Struct, kw_only=True):
+    """Whom a user has blocked and muted; ``hidden``: not seen, as one of the two blocks the other."""
+
+    blocked: list[str] = []
+    muted: list[str] = []
+    hidden: list[str] = []
+
+
 class Opened(Struct, kw_only=True):
     """The answer to one `Open`: the socket's gateway is registered, and this is the user's state.
 
@@ -121,6 +129,7 @@ class Opened(Struct, kw_only=True):
     counter: int
     pid: str | None
     contacts: list[Contact]
+    relations: Relations | None = None
 
 
 class OpenResult(Struct, kw_only=True):
@@ -190,6 +199,7 @@ class Recovered(Struct, kw_only=True):
     contacts: list[str]
     old_gateway: str | None
     old_socket: str | None
+    relations: Relations | None = None
 
 
 class RecoverResult(Struct, kw_only=True):
@@ -317,12 +327,13 @@ class AppendResponse(Struct, kw_only=True):
     results: list[Appended]
 
 
-class ReadMark(Struct, kw_only=True):
-    """``reader`` has read the conversation with ``peer`` up to ``seq``."""
+class ReadMark(Struct, kw_only=True, omit_defaults=True):
+    """``reader`` has read the conversation with ``peer`` up to ``seq``; ``quiet``: the peer is not told."""
 
     reader: Identifier
     peer: Identifier
     seq: Count
+    quiet: bool = False
 
 
 class ReadRequest(Struct, kw_only=True):
@@ -618,18 +629,10 @@ class DrainOrder(Struct, tag="d", array_like=True):
     on: bool
 
 
-StreamItem = (
-    Delivery
-    | ReadDelivery
-    | TypingDelivery
-    | Nudge
-    | Probe
-    | CloseSocket
-    | EndSockets
-    | Changed
-    | Announcement
-    | DrainOrder
-)
+UserItem = Delivery | ReadDelivery | TypingDelivery | Nudge | EndSockets | Changed
+"""What concerns a user of the gateway."""
+
+StreamItem = UserItem | Probe | CloseSocket | Announcement | DrainOrder
 
 STREAM_FIELD = "d"
 """The field of a stream entry that holds a JSON array of `StreamItem`."""

@@ -37,6 +37,8 @@ UNKNOWN_EVENT: Final = _code("unknown_event", "There is no such event.")
 TOO_LONG: Final = _code("too_long", "The content is longer than this server accepts.", status=413)
 TOO_LARGE: Final = _code("too_large", "The payload is larger than this server accepts.", status=413)
 UNKNOWN_RECIPIENT: Final = _code("unknown_recipient", "There is no such user.", status=404)
+BLOCKED: Final = _code("blocked", "One of the two has blocked the other.", status=403)
+LIMIT_REACHED: Final = _code("limit_reached", "There are as many as can be; remove one first.", status=409)
 RATE_LIMITED: Final = _code("rate_limited", "Too many requests; slow down.", retryable=True, status=429)
 ID_CONFLICT: Final = _code("id_conflict", "This id was used for another content.", status=409)
 UNAVAILABLE: Final = _code(
@@ -59,6 +61,8 @@ CODES: Final[dict[str, Code]] = {
         TOO_LONG,
         TOO_LARGE,
         UNKNOWN_RECIPIENT,
+        BLOCKED,
+        LIMIT_REACHED,
         RATE_LIMITED,
         ID_CONFLICT,
         UNAVAILABLE,

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from parley_shared.api import Cursor, Identifier, Target
+from parley_shared.api import Cursor, Identifier, Relations, Target
 
 Handle = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}$")]
 """Names a session without being the secret that it is: 16 hex digits."""
@@ -81,14 +81,6 @@ class RelateRequest(Struct, kw_only=True):
     peer: Target
     block: bool | None = None
     mute: bool | None = None
-
-
-class Relations(Struct, kw_only=True):
-    """Whom a user has blocked and muted; ``hidden``: not seen, as one blocks the other."""
-
-    blocked: list[str] = []
-    muted: list[str] = []
-    hidden: list[str] = []
 
 
 class StandingAsk(Struct, kw_only=True):

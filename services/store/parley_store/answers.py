@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from parley_shared import api
 from parley_shared.errors import Code, ParleyError
@@ -17,6 +18,14 @@ def failure(error: ParleyError | Code) -> api.Failure:
 def user_of_subject(subject: str) -> str:
     """Derive the userID of somebody who signs in elsewhere: the same for ever, and for that subject alone."""
     return hashlib.blake2b(subject.encode(), digest_size=10, person=b"parley-subject").hexdigest()
+
+
+def comes_back(user: str) -> bool:
+    """Whether a userID is that of a subject (20 hex digits): it can appear again after it was forgotten.
+
+    One that was made for a name (16 hex digits) is used once.
+    """
+    return re.fullmatch(r"[0-9a-f]{20}", user) is not None
 
 
 def gateway_info(request: api.LeaseRequest, *, beat: int) -> api.GatewayInfo:

@@ -39,6 +39,12 @@ class StoreConfig:
         "24h",
         "life of a conversation after its last message; 0 keeps it",
     )
+    retention_seconds: float = setting(
+        "RETENTION",
+        config.duration(0, 36600 * 86400),
+        "0",
+        "age at which a message is removed; 0: any age, as long as its conversation lives",
+    )
     history_limit: int = setting(
         "HISTORY_LIMIT", config.integer(100, 10_000_000), "1000", "messages kept of a conversation"
     )
@@ -56,6 +62,12 @@ class StoreConfig:
     )
     recovery_window_seconds: float = setting(
         "RECOVERY_WINDOW", config.duration(1, 86400), "2m", "how long a lost connection can be recovered"
+    )
+    erasure_delay_seconds: float = setting(
+        "ERASURE_DELAY",
+        config.duration(0, 86400),
+        "65s",
+        "how long after an erasure what late requests brought is removed: more than BATCH_DEADLINE",
     )
     offline_grace_seconds: float = setting(
         "OFFLINE_GRACE",

@@ -31,6 +31,9 @@ class Metrics:
         self.duplicates = Counter(
             "parley_store_duplicates", "Messages that had been stored before.", registry=registry
         )
+        self.removed = Counter(
+            "parley_store_messages_removed", "Messages removed because of their age.", registry=registry
+        )
         self.gaps_filled = Counter(
             "parley_store_gaps_filled",
             "Messages put into an inbox on behalf of a batch that had not done so.",

@@ -22,6 +22,7 @@ class FakeSocket:
         self.sent: list[list[Any]] = []
         self.acks: list[Any] = []
         self.closed: str | None = None
+        self.disconnected = False
 
     def send(self, frame: Frame) -> None:
         """Decode and keep the packets."""
@@ -32,6 +33,10 @@ class FakeSocket:
             else:
                 assert packet[1:2] == b"3"
                 self.acks.append(msgspec.json.decode(packet[packet.index(b"[") :])[0])
+
+    def disconnect(self) -> None:
+        """Note it."""
+        self.disconnected = True
 
     def close_transport(self, reason: str) -> None:
         """Note the reason."""

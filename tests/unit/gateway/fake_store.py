@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from parley_shared import api
+from parley_shared import api, people
 from parley_shared.errors import UNAVAILABLE, ParleyError
 
 
@@ -117,4 +117,34 @@ class FakeStore:
     async def probe(self, request: api.ProbeRequest) -> api.Done:
         """See `Store`."""
         answer: api.Done = await self._answer("probe", request)
+        return answer
+
+    async def sessions(self, request: people.SessionsRequest) -> people.SessionsResponse:
+        """See `Store`."""
+        answer: people.SessionsResponse = await self._answer("sessions", request)
+        return answer
+
+    async def revoke(self, request: people.RevokeRequest) -> people.RevokeResponse:
+        """See `Store`."""
+        answer: people.RevokeResponse = await self._answer("revoke", request)
+        return answer
+
+    async def relate(self, request: people.RelateRequest) -> api.Relations:
+        """See `Store`."""
+        answer: api.Relations = await self._answer("relate", request)
+        return answer
+
+    async def standing(self, request: people.StandingRequest) -> people.StandingResponse:
+        """See `Store`."""
+        answer: people.StandingResponse = await self._answer("standing", request)
+        return answer
+
+    async def export(self, request: people.ExportRequest) -> people.ExportResponse:
+        """See `Store`."""
+        answer: people.ExportResponse = await self._answer("export", request)
+        return answer
+
+    async def erase(self, request: people.EraseRequest) -> people.Erasure:
+        """See `Store`."""
+        answer: people.Erasure = await self._answer("erase", request)
         return answer

@@ -32,7 +32,9 @@ class Bench:
         self.store = FakeStore()
         self.tasks = TaskGroup("test")
         metrics = Metrics()
-        hub = Hub(store=self.store, roster=Roster(10), metrics=metrics, tasks=self.tasks, burst=burst)
+        hub = self.hub = Hub(
+            store=self.store, roster=Roster(10), metrics=metrics, tasks=self.tasks, burst=burst
+        )
         clock = RedisClock()
         now = time.monotonic()
         clock.observe(int(time.time() * 1000), now, now)

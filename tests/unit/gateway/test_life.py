@@ -69,6 +69,8 @@ class Bench:
                 on_new_id=lambda _: self.done.append("new id"),
                 close_all=lambda _: self.done.append("closed"),
                 close_socket=lambda _: None,
+                announce=lambda content, _: self.done.append(content),
+                drain=lambda on: self.done.append("drain" if on else "no drain"),
             ),
         )
         self.store.prepare("lease", *[self._lease] * 1000)

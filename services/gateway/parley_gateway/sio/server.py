@@ -221,6 +221,10 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc] # python-socketi
         if joined.sockets.get(socket.namespace) is socket:
             del joined.sockets[socket.namespace]
             joined.partial = None
+            if not joined.sockets and reason == reasons.SERVER_NAMESPACE_DISCONNECT:
+                # Clients close then by themselves. (In one payload with the end of the session, a polling
+                # client would not read what was sent before.)
+                session.expect_join()
             self.local.remove(socket)
             self._call(self._handler.on_disconnect, socket, reason)
 

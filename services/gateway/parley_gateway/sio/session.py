@@ -143,6 +143,10 @@ class Session:
             self._stalled = True
             asyncio.get_running_loop().call_soon(self.close, reasons.SLOW_CLIENT)
 
+    def expect_join(self) -> None:
+        """Close the session unless its client connects to a namespace in time, as at the beginning."""
+        self.join_by = asyncio.get_running_loop().time() + self._owner.settings.connect_timeout_seconds
+
     def close_soon(self, reason: str) -> None:
         """Send nothing more, and close from the event loop, after what runs now."""
         if self.closed:

@@ -1,15 +1,17 @@
 -- Append messages to their conversations, each at most once.
 --
--- Keys, per message: messages:{c} conversation:{c} ids:{c}:0 ids:{c}:1
+-- Keys, per message: messages:{c} conversation:{c} ids:{c}:0 ids:{c}:1 rules:{c}
 -- Arguments, common: a fresh epoch, deadline (ms), HISTORY_LIMIT, CONVERSATION_TTL (ms, 0 keeps),
 --   IDEMPOTENCY_WINDOW (ms), age below which nothing is trimmed (ms), '1' when a repeat must write
 -- Arguments, per message: 'sender:id', digest of the content, the JSON object without its end (which is
 --   seq and at: whoever reads it adds them), pid
--- Result: per message {outcome, seq, at, epoch, epoch before, base}
+-- Result: per message {outcome, seq, at, epoch, epoch before, base, noted}
 --   outcome 0 appended; 1 repeat; 2 the id belongs to another content; 3 repeat of a message whose
---   numbering has gone since (there is nothing left to deliver)
+--   numbering has gone since (there is nothing left to deliver); 4 one of the two blocks the other;
+--   5 one of the two is being erased
+--   noted 0: the conversation must be noted with its users now; until then it has a short life
 -- Error: LATE when the deadline has passed; then nothing was done.
-local COMMON, KEYS_EACH, ARGS_EACH = 7, 4, 4
+local COMMON, KEYS_EACH, ARGS_EACH = 7, 5, 4
 local fresh, deadline = ARGV[1], tonumber(ARGV[2])
 local limit, ttl = tonumber(ARGV[3]), tonumber(ARGV[4])
 local age, rewrite = tonumber(ARGV[6]), ARGV[7] == '1'
@@ -30,10 +32,18 @@ end
 local rows = {}
 
 -- What is kept of a conversation. c: when it was created; x: when its life was renewed; g: the newest
--- generation of its ids; o: whether there is an older one.
-local function conversation(stream, hash, older)
-  local c, x, g, o, e, p, b, i = unpack(redis.call('HMGET', hash, 'c', 'x', 'g', 'o', 'e', 'p', 'b', 'i'))
-  local row = { created = c, older = o == '1' }
+-- generation of its ids; o: whether there is an older one; n: it is noted with its users.
+local function conversation(stream, hash, older, rules)
+  local c, x, g, o, e, p, b, i, n =
+    unpack(redis.call('HMGET', hash, 'c', 'x', 'g', 'o', 'e', 'p', 'b', 'i', 'n'))
+  local blocked, erased, keep, hold = unpack(redis.call('HMGET', rules, 'blocked', 'erased', 'keep', 'hold'))
+  local row = { created = c, older = o == '1', hold = hold == '1', noted = n and 1 or 0 }
+  row.refused = erased and 5 or blocked and 4
+  rows[hash] = row
+  if row.refused and not c then
+    row.epoch, row.before, row.base = '', '', 0
+    return row
+  end
   if not c then
     -- The numbering begins: whatever is left of an older one must not be taken for it.
     redis.call('DEL', stream)
@@ -44,15 +54,31 @@ local function conversation(stream, hash, older)
   if g ~= tostring(generation) then
     row.older = redis.call('EXISTS', older) == 1
     row.begins = true
-    redis.call('HSET', hash, 'g', generation, 'o', row.older and '1' or '0')
   end
   -- Renewing at every message would be a third of the work; the twentieth that is added makes up for it.
-  if ttl > 0 and now - tonumber(x or 0) > ttl / 20 then
+  row.life = row.hold and 0 or tonumber(keep or ttl)
+  if not n then
+    -- Long enough that nobody repeats its messages when it has gone.
+    local unnoted = 2 * length
+    row.life = row.life > 0 and math.min(row.life, unnoted) or unnoted
+  end
+  if row.life > 0 and now - tonumber(x or 0) > row.life / 20 then
     redis.call('HSET', hash, 'x', now)
     row.renew = true
+    -- Noted again with each renewal: what notes it may have been lost with another server's last writes.
+    row.noted = 0
   end
-  rows[hash] = row
   return row
+end
+
+-- Note an id in the newest generation; with the first, the generation begins.
+local function note(row, hash, ids, field, entry)
+  redis.call('HSET', ids, field, entry)
+  if row.begins then
+    row.begins = false
+    redis.call('HSET', hash, 'g', generation, 'o', row.older and '1' or '0')
+    redis.call('PEXPIREAT', ids, (generation + 2) * length - 1000)
+  end
 end
 
 local results = {}
@@ -61,7 +87,7 @@ for item = 1, #KEYS / KEYS_EACH do
   local stream, hash = KEYS[k + 1], KEYS[k + 2]
   local ids, older = KEYS[k + 3 + current], KEYS[k + 3 + other]
   local field, digest = ARGV[a + 1], ARGV[a + 2]
-  local row = rows[hash] or conversation(stream, hash, older)
+  local row = rows[hash] or conversation(stream, hash, older, KEYS[k + 5])
 
   local entry = redis.call('HGET', ids, field)
   if not entry and row.older then
@@ -77,26 +103,24 @@ for item = 1, #KEYS / KEYS_EACH do
       outcome = 3
     end
     if rewrite then
-      redis.call('HSET', ids, field, entry)
+      note(row, hash, ids, field, entry)
     end
-    results[item] = { outcome, tonumber(seq), tonumber(at), row.epoch, row.before, row.base }
+    results[item] = { outcome, tonumber(seq), tonumber(at), row.epoch, row.before, row.base, row.noted }
+  elseif row.refused then
+    results[item] = { row.refused, 0, 0, '', '', 0, 1 }
   else
     local id = redis.call('XADD', stream, '0-*', 'd', ARGV[a + 3], 'a', now, 'p', ARGV[a + 4])
     local seq = tonumber(string.sub(id, 3))
-    redis.call('HSET', ids, field, seq .. ':' .. now .. ':' .. row.created .. ':' .. digest)
-    if row.begins then
-      row.begins = false
-      redis.call('PEXPIREAT', ids, (generation + 2) * length - 1000)
-    end
+    note(row, hash, ids, field, seq .. ':' .. now .. ':' .. row.created .. ':' .. digest)
     if row.renew then
       row.renew = false
-      redis.call('PEXPIRE', stream, math.floor(ttl * 21 / 20))
-      redis.call('PEXPIRE', hash, math.floor(ttl * 21 / 20))
+      redis.call('PEXPIRE', stream, math.floor(row.life * 21 / 20))
+      redis.call('PEXPIRE', hash, math.floor(row.life * 21 / 20))
     end
-    if seq % 64 == 0 then
+    if seq % 64 == 0 and not row.hold then
       trim(stream, seq, limit, now, age, time_of)
     end
-    results[item] = { 0, seq, now, row.epoch, row.before, row.base }
+    results[item] = { 0, seq, now, row.epoch, row.before, row.base, row.noted }
   end
 end
 return results

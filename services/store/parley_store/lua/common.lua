@@ -16,6 +16,20 @@ local function newest(stream)
   return entry and tonumber(string.sub(entry[1], 3)) or 0
 end
 
+-- The number of the newest entry that a stream was given, also when that has been taken out since.
+local function last_given(stream)
+  if redis.call('EXISTS', stream) == 0 then
+    return 0
+  end
+  local info = redis.call('XINFO', 'STREAM', stream)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then
+      return tonumber(string.sub(info[i + 1], 3))
+    end
+  end
+  return newest(stream)
+end
+
 -- The numbering kept in a hash (e: epoch, p: the epoch before, b: the number at the change, i: the
 -- incarnation), given as it was read. A new epoch starts when Redis has begun another life since.
 local function renumbered(hash, stream, fresh, epoch, before, base, incarnation)
@@ -78,4 +92,17 @@ local function note_gateways(user, presence)
   end
   redis.call('HSET', user, 'gateways', table.concat(found, ' '))
   return #found
+end
+
+-- Give a conversation the life that its rules (keep: its own retention, hold) or else CONVERSATION_TTL say.
+local function live(stream, hash, rules, ttl)
+  local keep, hold = unpack(redis.call('HMGET', rules, 'keep', 'hold'))
+  local life = hold and 0 or tonumber(keep or ttl)
+  for _, key in ipairs({ stream, hash }) do
+    if life > 0 then
+      redis.call('PEXPIRE', key, math.floor(life * 21 / 20))
+    else
+      redis.call('PERSIST', key)
+    end
+  end
 end

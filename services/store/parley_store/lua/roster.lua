@@ -44,4 +44,4 @@ for item = 1, (#ARGV - COMMON) / ARGS_EACH do
     end
   end
 end
-return newest(log)
+return last_given(log)

@@ -14,4 +14,4 @@ for first = 1, #users, 1000 do
     states[#states + 1] = state
   end
 end
-return { epoch, before, base, newest(KEYS[1]), redis.call('ZCARD', KEYS[3]), users, states }
+return { epoch, before, base, last_given(KEYS[1]), redis.call('ZCARD', KEYS[3]), users, states }

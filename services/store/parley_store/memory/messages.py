@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from parley_shared import api
-from parley_shared.errors import ID_CONFLICT, LATE, UNKNOWN_RECIPIENT, ParleyError
+from parley_shared.errors import BLOCKED, ID_CONFLICT, LATE, UNKNOWN_RECIPIENT, ParleyError
 from parley_shared.ids import conversation_id
 from parley_store.answers import failure
 from parley_store.memory.state import Conversation, Entry, Peer, State, User, now_ms
@@ -41,6 +41,8 @@ class Messages:
                 return api.Appended(failure=failure(ID_CONFLICT))
             self._nudge(send, items)
             return api.Appended(seq=seq, at=at, duplicate=True)
+        if self._state.blocks(send.from_, send.to):
+            return api.Appended(failure=failure(BLOCKED))
         seq, at = len(conversation.messages) + 1, now_ms()
         message = api.Message(id=send.id, seq=seq, at=at, from_=send.from_, to=send.to, content=send.content)
         body = _body(message)
@@ -83,7 +85,7 @@ class Messages:
         for mark in request.marks:
             places: Places = {}
             moved_to = 0
-            for user_id in dict.fromkeys((mark.reader, mark.peer)):
+            for user_id in dict.fromkeys((mark.reader, mark.reader if mark.quiet else mark.peer)):
                 user = self._state.user(user_id)
                 is_reader = user_id == mark.reader
                 other = mark.peer if is_reader else mark.reader
@@ -148,7 +150,7 @@ class Messages:
                 if (not e.pid or e.pid != without_pid)
                 and (not e.reader or latest[e.reader, e.peer] == counter)
             ]
-        return [self._event(user_id, counter, entry) for counter, entry in entries]
+        return [self._event(user_id, counter, entry) for counter, entry in entries if not entry.emptied]
 
     def _event(self, user_id: str, counter: int, entry: Entry) -> api.InboxEvent:
         if entry.reader:

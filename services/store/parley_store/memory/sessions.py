@@ -57,6 +57,7 @@ class Sessions:
             counter=user.counter,
             pid=open_.new_pid if open_.recovery else None,
             contacts=self._contacts(session.user, user),
+            relations=state.relations(session.user),
         )
         return api.OpenResult(opened=opened)
 
@@ -211,6 +212,7 @@ class Sessions:
             contacts=sorted(user.peers, key=lambda peer: user.peers[peer].at, reverse=True),
             old_gateway=old_gateway or None,
             old_socket=old_socket or None,
+            relations=state.relations(pid.user),
         )
         return api.RecoverResult(recovered=recovered)
 

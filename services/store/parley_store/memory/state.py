@@ -45,6 +45,7 @@ class Entry:
     seq: int
     pid: str = ""
     reader: str = ""
+    emptied: bool = False
 
 
 @dataclass(slots=True)
@@ -107,6 +108,8 @@ class State:
         self.users: dict[str, User] = {}
         self.conversations: dict[str, Conversation] = {}
         self.pids: dict[str, Pid] = {}
+        self.blocked: dict[str, dict[str, None]] = {}
+        self.muted: dict[str, dict[str, None]] = {}
         self.gateways: dict[str, Gateway] = {}
         self.roster_epoch = ids.epoch()
         self.log: list[api.RosterChange] = []
@@ -134,6 +137,20 @@ class State:
     def conversation(self, one: str, other: str) -> Conversation:
         """Find or make the conversation of two users."""
         return self.conversations.setdefault(conversation_id(one, other), Conversation())
+
+    def blocks(self, one: str, other: str) -> bool:
+        """Whether one of two users blocks the other."""
+        return other in self.blocked.get(one, ()) or one in self.blocked.get(other, ())
+
+    def relations(self, user_id: str) -> api.Relations:
+        """Say whom a user has blocked and muted, and who is hidden."""
+        blocked = list(self.blocked.get(user_id, ()))
+        blockers = [other for other, peers in self.blocked.items() if user_id in peers]
+        return api.Relations(
+            blocked=blocked,
+            muted=list(self.muted.get(user_id, ())),
+            hidden=list(dict.fromkeys([*blocked, *blockers])),
+        )
 
     def publish(self, gateway: str, items: Sequence[api.StreamItem]) -> bool:
         """Append an entry to a gateway's stream, if it has one."""

@@ -49,6 +49,11 @@ class Base:
         """Age below which nothing is trimmed: twice the recovery window, so that recovery finds it."""
         return int(self.config.recovery_window_seconds * 2000)
 
+    async def now_ms(self) -> int:
+        """Ask Redis for the time."""
+        (answer,) = await self.topology.run([("clock", ("TIME",))], "time")
+        return int(answer[0]) * 1000 + int(answer[1]) // 1000
+
     async def publish(self, items: Mapping[str, Sequence[api.StreamItem]]) -> list[bool]:
         """Append to gateways' streams, one entry each.
 

@@ -14,17 +14,24 @@ from typing import Final
 from parley_shared import api
 from parley_shared.errors import ParleyError
 from parley_shared.tasks import TaskGroup
+from parley_store.answers import comes_back
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import Base, texts
 from parley_store.redis.channel import Command
+from parley_store.redis.conversations import Conversations
+from parley_store.redis.erasure import Erasures
 from parley_store.redis.health import Health
 from parley_store.redis.registry import ALL_VERSIONS, Registry
+from parley_store.redis.relations import Relations
 from parley_store.redis.roster import ROUTINE_CHECK_MS, Change, Roster
 
 logger = logging.getLogger(__name__)
 
+_FORGOTTEN: Final = -1
 _PORTION: Final = 500
 """Users in one step."""
+_CONVERSATIONS: Final = 100
+"""Conversations in one step: each may have thousands of messages to remove."""
 _CLAIM_MS: Final = 30_000
 _TICK_SECONDS: Final = 0.25
 _EXPIRED_MS: Final = 1000
@@ -38,19 +45,37 @@ class Clock:
         base: The way to Redis.
         registry: Takes gateways off users.
         roster: Learns who is gone.
+        relations: Are released when somebody is gone for good.
+        conversations: Are looked after, each at its time.
+        erasures: Are carried out, step by step.
         health: Says whether the absence of beats means anything.
     """
 
-    def __init__(self, base: Base, registry: Registry, roster: Roster, health: Health) -> None:
+    def __init__(
+        self,
+        base: Base,
+        *,
+        registry: Registry,
+        roster: Roster,
+        relations: Relations,
+        conversations: Conversations,
+        erasures: Erasures,
+        health: Health,
+    ) -> None:
         self._base = base
         self._registry = registry
         self._roster = roster
+        self._relations = relations
+        self._conversations = conversations
+        self._erasures = erasures
         self._health = health
 
     def start(self, tasks: TaskGroup) -> None:
-        """Start both loops."""
+        """Start all loops."""
         tasks.start(self._run(self.settle), "presence")
         tasks.start(self._run(self.reap), "reaper")
+        tasks.start(self._run(self.tend), "tender")
+        tasks.start(self._run(self.erase), "eraser")
 
     async def settle(self) -> None:
         """Check all users who are due."""
@@ -71,6 +96,29 @@ class Clock:
             await self._settled(keys.GATEWAYS, keys.REAPING, end, [(gateways[0], 0)])
         count = await base.topology.run([(keys.GATEWAYS, ("ZCARD", keys.LEASES))], "leases")
         base.metrics.leases.set(count[0])
+
+    async def tend(self) -> None:
+        """Look after all conversations whose time has come."""
+        while True:
+            end, names = await self._claim(keys.CONVERSATIONS, keys.VISITS, _CONVERSATIONS)
+            if names:
+                visits, removed = await self._conversations.tend(names)
+                now = end - _CLAIM_MS
+                dues = [(name, now + delay_ms if delay_ms >= 0 else 0) for name, delay_ms in visits.items()]
+                await self._settled(keys.CONVERSATIONS, keys.VISITS, end, dues)
+                self._base.metrics.removed.inc(removed)
+            if len(names) < _CONVERSATIONS:
+                return
+
+    async def erase(self) -> None:
+        """Do what is due of the erasures, one step at a time."""
+        while True:
+            end, jobs = await self._claim(keys.ERASURES, keys.ERASURES_DUE, 1)
+            if not jobs:
+                return
+            delay_ms = await self._erasures.advance(jobs[0])
+            due = await self._base.now_ms() + delay_ms if delay_ms >= 0 else 0
+            await self._settled(keys.ERASURES, keys.ERASURES_DUE, end, [(jobs[0], due)])
 
     async def end(self, age_ms: int, gateway: str = "") -> None:
         """End leases that are so old, or one that is given back."""
@@ -104,6 +152,10 @@ class Clock:
             else:
                 dues.append((user, expires + _EXPIRED_MS if state == 0 else 0))
         await self._roster.apply(changes)
+        gone = [user for user, result in zip(users, results, strict=True) if result[0] == _FORGOTTEN]
+        # Whoever signs in elsewhere comes back as the same user, perhaps next year.
+        others = await self._relations.release([user for user in gone if not comes_back(user)])
+        await self._relations.tell(others)
         await self._settled(keys.ROSTER, keys.DUE, end, dues)
         await self._mend(held)
 

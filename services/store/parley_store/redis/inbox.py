@@ -83,7 +83,7 @@ class Entry(NamedTuple):
 
 
 def parse(counter: int, text: bytes) -> Entry:
-    """Read an entry: ``kind peer seq at own pid``."""
+    """Read an entry: ``kind peer seq at own pid``; of kind ``x`` when it was emptied."""
     kind, peer, seq, _, own, pid = text.decode().split(" ")
     return Entry(counter, kind, peer, int(seq), own == "1", pid)
 
@@ -163,11 +163,13 @@ class Inboxes:
         ]
 
     async def events(self, user: str, entries: Sequence[Entry]) -> list[api.InboxEvent] | None:
-        """Look up what entries refer to; None when a message is no longer there."""
+        """Look up what entries refer to, but for emptied ones; None when a message is no longer there."""
         wanted = [(entry.peer, entry.seq) for entry in entries if entry.kind == "m"]
         bodies: dict[tuple[str, int], Any] = await self._history.bodies(user, wanted) if wanted else {}
         events = []
         for entry in entries:
+            if entry.kind == "x":
+                continue
             event = api.InboxEvent(counter=entry.counter, pid=entry.pid)
             if entry.kind == "m":
                 found = bodies.get((entry.peer, entry.seq))
@@ -198,8 +200,14 @@ class Inboxes:
 
     async def page(self, request: api.InboxRequest) -> api.InboxResponse:
         """Answer a gateway that fills a gap."""
-        place = (request.user, request.epoch, request.after)
-        (reading,) = await self.after([place], request.limit + 1)
+        after = request.after
+        while True:
+            (reading,) = await self.after([(request.user, request.epoch, after)], request.limit + 1)
+            more = len(reading.entries) > request.limit
+            if not more or any(entry.kind != "x" for entry in reading.entries[: request.limit]):
+                break
+            # A page must take whoever asked for it further.
+            after = reading.entries[request.limit - 1].counter
         response = api.InboxResponse(
             complete=False, epoch=reading.epoch, counter=reading.counter, events=[], names={}
         )
@@ -211,5 +219,5 @@ class Inboxes:
         response.complete = True
         response.events = events
         response.names = await self.names(events)
-        response.more = len(reading.entries) > request.limit
+        response.more = more
         return response

@@ -11,6 +11,8 @@ from parley_shared.api import ROSTER_LOG
 
 GATEWAYS: Final = "gateways"
 """The tag of what concerns all gateways."""
+CONVERSATIONS: Final = "conversations"
+"""The tag of what concerns all conversations."""
 ROSTER: Final = "roster"
 """The tag of what concerns the presence of all users."""
 
@@ -18,6 +20,13 @@ LEASES: Final = "{gateways}:leases"
 INFO: Final = "{gateways}:info"
 REAPING: Final = "{gateways}:reaping"
 LOOKS: Final = "{gateways}:looks"
+
+VISITS: Final = "{conversations}:due"
+
+ERASURES: Final = "erasures"
+"""The tag of what concerns all erasures."""
+ERASURES_DUE: Final = "{erasures}:due"
+RECENT_ERASURES: Final = "{erasures}:recent"
 
 LOG: Final = ROSTER_LOG
 STATE: Final = "{roster}:state"
@@ -87,18 +96,54 @@ def erased(user_id: str) -> str:
     return f"erased:{{{user_id}}}"
 
 
+def erasure(job: str) -> str:
+    """Name the job that erases a user."""
+    return f"erasure:{{{job}}}"
+
+
+def conversations(user_id: str) -> str:
+    """Name those a user has a conversation with, by when that was noted."""
+    return f"conversations:{{{user_id}}}"
+
+
+def relations(user_id: str) -> str:
+    """Name whom a user has blocked and muted."""
+    return f"relations:{{{user_id}}}"
+
+
+def blockers(user_id: str) -> str:
+    """Name those who block a user."""
+    return f"blockers:{{{user_id}}}"
+
+
+def muters(user_id: str) -> str:
+    """Name those who have muted a user."""
+    return f"muters:{{{user_id}}}"
+
+
+def rules(conversation: str) -> str:
+    """Name what was decided about a conversation: blocks, its own retention, a legal hold."""
+    return f"rules:{{{conversation}}}"
+
+
+def kept(conversation: str) -> tuple[str, str, str]:
+    """Name what a conversation's life is about: messages, numbering, rules."""
+    return f"messages:{{{conversation}}}", f"conversation:{{{conversation}}}", f"rules:{{{conversation}}}"
+
+
 def messages(conversation: str) -> str:
     """Name the messages of a conversation."""
     return f"messages:{{{conversation}}}"
 
 
-def of_conversation(conversation: str) -> tuple[str, str, str, str]:
-    """Name every key of a conversation: messages, numbering, and the two generations of ids."""
+def of_conversation(conversation: str) -> tuple[str, str, str, str, str]:
+    """Name every key of a conversation: messages, numbering, the two generations of ids, rules."""
     return (
         f"messages:{{{conversation}}}",
         f"conversation:{{{conversation}}}",
         f"ids:{{{conversation}}}:0",
         f"ids:{{{conversation}}}:1",
+        f"rules:{{{conversation}}}",
     )
 
 

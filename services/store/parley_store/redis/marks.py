@@ -19,7 +19,7 @@ class Marks:
         sides = [
             (mark, user, user == mark.reader)
             for mark in request.marks
-            for user in dict.fromkeys((mark.reader, mark.peer))
+            for user in dict.fromkeys((mark.reader, mark.reader if mark.quiet else mark.peer))
         ]
         answers = await self._base.topology.call(
             scripts.READ,

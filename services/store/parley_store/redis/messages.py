@@ -17,11 +17,12 @@ from typing import Any, Final
 from msgspec import Raw
 
 from parley_shared import api
-from parley_shared.errors import ID_CONFLICT, UNKNOWN_RECIPIENT, ParleyError
+from parley_shared.errors import BLOCKED, ID_CONFLICT, UNKNOWN_RECIPIENT, ParleyError
 from parley_shared.ids import conversation_id
 from parley_store.answers import failure
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import Base, encode, fresh
+from parley_store.redis.conversations import Conversations
 from parley_store.redis.deliveries import Deliveries, Place, by_gateway
 from parley_store.redis.durability import Durability
 from parley_store.redis.gaps import Gaps
@@ -30,8 +31,9 @@ from parley_store.redis.inbox import Inboxes, Outcome, Reference
 from parley_store.redis.recipients import Recipients
 
 _APPENDED: Final = 0
-_CONFLICT: Final = 2
 _SETTLED: Final = 3
+_REFUSED: Final = {2: ID_CONFLICT, 4: BLOCKED, 5: UNKNOWN_RECIPIENT}
+"""What a conversation refuses: an id used before, a block, a user who is being erased."""
 
 
 class _Stored:
@@ -54,9 +56,17 @@ class Messages:
     """Stores batches of messages."""
 
     def __init__(
-        self, base: Base, durability: Durability, recipients: Recipients, inboxes: Inboxes, gaps: Gaps
+        self,
+        base: Base,
+        durability: Durability,
+        *,
+        recipients: Recipients,
+        conversations: Conversations,
+        inboxes: Inboxes,
+        gaps: Gaps,
     ) -> None:
         self._base = base
+        self._conversations = conversations
         self._durability = durability
         self._recipients = recipients
         self._inboxes = inboxes
@@ -82,7 +92,7 @@ class Messages:
 
         tags = {tag for index in wanted for tag in _tags(sends[index])} if self._durability.waits else set()
         lives = await self._durability.lives(tags)
-        stored = await self._number(request, wanted, results)
+        stored = await self._note(await self._number(request, wanted, results), results)
         deliveries = Deliveries()
         if stored:
             await self._deliver(request.deadline, stored, results, deliveries)
@@ -123,14 +133,31 @@ class Messages:
             result = results[index]
             if isinstance(answer, ParleyError):
                 result.failure = failure(answer)
-            elif answer[0] == _CONFLICT:
-                result.failure = failure(ID_CONFLICT)
+            elif answer[0] in _REFUSED:
+                result.failure = failure(_REFUSED[answer[0]])
             else:
                 result.seq, result.at, result.duplicate = answer[1], answer[2], answer[0] != _APPENDED
                 if answer[0] != _SETTLED:
                     message = _Stored(index, request.messages[index], item[0], start, answer)
                     stored.append((message, answer))
         return stored
+
+    async def _note(
+        self, stored: list[tuple[_Stored, Sequence[Any]]], results: list[api.Appended]
+    ) -> list[tuple[_Stored, Sequence[Any]]]:
+        """Note new conversations with their users; drops those of users who are being erased."""
+        unnoted = {
+            message.conversation: (message.send.from_, message.send.to)
+            for message, numbered in stored
+            if not numbered[6]
+        }
+        refused = await self._conversations.note(unnoted) if unnoted else ()
+        if not refused:
+            return stored
+        for message, _ in stored:
+            if message.conversation in refused:
+                results[message.index] = api.Appended(failure=failure(UNKNOWN_RECIPIENT))
+        return [each for each in stored if each[0].conversation not in refused]
 
     async def _deliver(
         self,

@@ -18,6 +18,7 @@ from parley_store.redis.accounts import Accounts, Enlisting
 from parley_store.redis.base import Base, is_identifier
 from parley_store.redis.inbox import Entry, Inboxes
 from parley_store.redis.registry import Registration, Registry, Standing
+from parley_store.redis.relations import Relations
 from parley_store.redis.roster import Head
 from parley_store.redis.roster_log import RosterLog
 
@@ -53,9 +54,17 @@ class Recovery:
     """Recovers sockets."""
 
     def __init__(
-        self, base: Base, registry: Registry, inboxes: Inboxes, log: RosterLog, accounts: Accounts
+        self,
+        base: Base,
+        registry: Registry,
+        *,
+        inboxes: Inboxes,
+        log: RosterLog,
+        accounts: Accounts,
+        relations: Relations,
     ) -> None:
         self._base = base
+        self._relations = relations
         self._accounts = accounts
         self._registry = registry
         self._inboxes = inboxes
@@ -224,6 +233,7 @@ class Recovery:
             contacts=contacts,
             old_gateway=old_gateway or None,
             old_socket=old_socket or None,
+            relations=(await self._relations.of([attempt.user]))[0],
         )
 
     async def _presence(self, attempt: _Attempt, contacts: Sequence[str]) -> list[api.RosterEntry]:

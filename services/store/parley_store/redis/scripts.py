@@ -43,6 +43,7 @@ def _script(name: str, *, when_full: bool = True) -> Script:
 
 APPEND = _script("append", when_full=False)
 ATTACH = _script("attach", when_full=False)
+BLOCK = _script("block")
 CLAIM = _script("claim")
 CONFIRM = _script("confirm")
 DELIVER = _script("deliver")
@@ -51,21 +52,30 @@ DUE = _script("due")
 ENLIST = _script("enlist", when_full=False)
 ENROL = _script("enrol")
 EVENTS = _script("events")
+FORGET = _script("forget")
 HOLD = _script("hold", when_full=False)
 LAPSE = _script("lapse")
 LEASE = _script("lease")
 LOSE = _script("lose")
+NOTE = _script("note")
+NOTED = _script("noted")
+PURGE = _script("purge")
 READ = _script("read")
+RELATE = _script("relate")
 ROSTER = _script("roster")
+RULE = _script("rule")
 SESSION = _script("session", when_full=False)
 SETTLE = _script("settle")
 SETTLED = _script("settled")
 SNAPSHOT = _script("snapshot")
+TEND = _script("tend")
+WIPE = _script("wipe")
 WITHDRAW = _script("withdraw")
 
 SCRIPTS = (
     APPEND,
     ATTACH,
+    BLOCK,
     CLAIM,
     CONFIRM,
     DELIVER,
@@ -74,16 +84,24 @@ SCRIPTS = (
     ENLIST,
     ENROL,
     EVENTS,
+    FORGET,
     HOLD,
     LAPSE,
     LEASE,
     LOSE,
+    NOTE,
+    NOTED,
+    PURGE,
     READ,
+    RELATE,
     ROSTER,
+    RULE,
     SESSION,
     SETTLE,
     SETTLED,
     SNAPSHOT,
+    TEND,
+    WIPE,
     WITHDRAW,
 )
 """All scripts a server needs."""

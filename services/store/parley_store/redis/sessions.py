@@ -16,6 +16,7 @@ from parley_store.redis.accounts import Accounts, Enlisting
 from parley_store.redis.base import Base, is_identifier
 from parley_store.redis.history import History
 from parley_store.redis.registry import Registration, Registry, Standing
+from parley_store.redis.relations import Relations
 from parley_store.redis.roster import Roster, username_of
 
 
@@ -32,9 +33,17 @@ class Sessions:
     """Opens sessions and registers their users."""
 
     def __init__(
-        self, base: Base, registry: Registry, roster: Roster, history: History, accounts: Accounts
+        self,
+        base: Base,
+        registry: Registry,
+        *,
+        roster: Roster,
+        history: History,
+        accounts: Accounts,
+        relations: Relations,
     ) -> None:
         self._base = base
+        self._relations = relations
         self._accounts = accounts
         self._registry = registry
         self._roster = roster
@@ -75,11 +84,17 @@ class Sessions:
                 for open_, session in zip(opens, sessions, strict=True)
             ],
         )
-        gone, answers = await asyncio.gather(
+        # All of it after the gateway was registered: it hears of what changes from then on.
+        gone, relations, answers = await asyncio.gather(
             self._ended(request.gateway, opens, sessions),
+            self._relations.of([session.user for session in sessions]),
             asyncio.gather(*[self._opened(*each) for each in zip(opens, sessions, standings, strict=True)]),
         )
-        for index, session, answer in zip(opening, sessions, answers, strict=True):
+        for index, session, answer, found_relations in zip(
+            opening, sessions, answers, relations, strict=True
+        ):
+            if answer.opened is not None:
+                answer.opened.relations = found_relations
             ended = api.OpenResult(failure=failure(UNKNOWN_SESSION))
             results[index] = ended if session.session in gone else answer
         return api.OpenResponse(results=results)

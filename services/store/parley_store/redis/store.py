@@ -10,7 +10,10 @@ from parley_store.metrics import Metrics
 from parley_store.redis.accounts import Accounts
 from parley_store.redis.base import Base
 from parley_store.redis.clock import Clock
+from parley_store.redis.conversations import Conversations
 from parley_store.redis.durability import Durability
+from parley_store.redis.erasure import Erasures
+from parley_store.redis.export import Exports
 from parley_store.redis.gaps import Gaps
 from parley_store.redis.gateways import Gateways
 from parley_store.redis.health import Health
@@ -22,6 +25,7 @@ from parley_store.redis.people import RedisPeople
 from parley_store.redis.recipients import Recipients
 from parley_store.redis.recovery import Recovery
 from parley_store.redis.registry import Registry
+from parley_store.redis.relations import Relations
 from parley_store.redis.roster import Roster, username_of
 from parley_store.redis.roster_log import RosterLog
 from parley_store.redis.sessions import Sessions
@@ -49,15 +53,56 @@ class RedisStore:
         self._inboxes = Inboxes(base, self._history, self._roster)
         registry = Registry(base, self._roster)
         accounts = Accounts(base, durability)
-        self._sessions = Sessions(base, registry, self._roster, self._history, accounts)
+        relations = self._relations = Relations(base, durability)
+        self._sessions = Sessions(
+            base, registry, roster=self._roster, history=self._history, accounts=accounts, relations=relations
+        )
         gaps = Gaps(base, self._inboxes, self._roster)
-        self._messages = Messages(base, durability, Recipients(base), self._inboxes, gaps)
+        conversations = self._conversations = Conversations(base)
+        self._messages = Messages(
+            base,
+            durability,
+            recipients=Recipients(base),
+            conversations=conversations,
+            inboxes=self._inboxes,
+            gaps=gaps,
+        )
         self._marks = Marks(base)
         self._gateways = Gateways(base, self._roster)
-        self._recovery = Recovery(base, registry, self._inboxes, RosterLog(base, self._roster), accounts)
+        self._recovery = Recovery(
+            base,
+            registry,
+            inboxes=self._inboxes,
+            log=RosterLog(base, self._roster),
+            accounts=accounts,
+            relations=relations,
+        )
         self._health = Health(base, durability)
-        self.people = RedisPeople(accounts)
-        self.clock = Clock(base, registry, self._roster, self._health)
+        self.erasures = Erasures(
+            base,
+            durability,
+            accounts=accounts,
+            relations=relations,
+            conversations=conversations,
+            roster=self._roster,
+        )
+        exports = Exports(
+            base,
+            accounts=accounts,
+            relations=relations,
+            conversations=conversations,
+            roster=self._roster,
+        )
+        self.people = RedisPeople(accounts, relations, exports, self.erasures)
+        self.clock = Clock(
+            base,
+            registry=registry,
+            roster=self._roster,
+            relations=relations,
+            conversations=conversations,
+            erasures=self.erasures,
+            health=self._health,
+        )
 
     def start(self) -> None:
         """Start what runs by itself; Redis need not be there yet."""
