@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.harness.js_client import JsDriver
 from tests.harness.stack import RUNNING, Stack
 
 _SHOWN_CHARACTERS = 4000
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("parley", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("parley")
 
 
 @pytest.fixture(scope="module")
