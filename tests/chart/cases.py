@@ -45,7 +45,12 @@ EVERYTHING: Final[Values] = {
         "settingsFromSecrets": {"JWT_KEY": {"name": "login", "key": "public"}},
         **_EXTRAS,
     },
-    "store": {"autoscaling": {"enabled": True}, "settings": {"CONVERSATION_TTL": "30d"}, **_EXTRAS},
+    "store": {
+        "autoscaling": {"enabled": True},
+        "settings": {"CONVERSATION_TTL": "30d"},
+        "settingsFromSecrets": {"ADMIN_TOKENS": {"name": "administration", "key": "token"}},
+        **_EXTRAS,
+    },
     "redis": {
         "tls": {"enabled": True, "existingSecret": "redis-tls"},
         "auth": {"password": "correct-horse"},

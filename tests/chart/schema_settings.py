@@ -16,7 +16,7 @@ from tests.chart.helm import CHART, environment, pod_specs, render
 SCHEMA: Final = CHART / "values.schema.json"
 CONFIGS: Final[dict[str, type[object]]] = {"gateway": GatewayConfig, "store": StoreConfig}
 
-SECRET: Final = {"JWT_KEY"}
+SECRET: Final = {"JWT_KEY", "ADMIN_TOKENS"}
 """Settings that come from a Secret (`settingsFromSecrets`)."""
 FIXED: Final = {"PORT", "OWN_PORT", "INTERNAL_PORT", "STORE_PORT", "WEB_ROOT"}
 """Settings that the image or the pod decides."""

@@ -175,6 +175,11 @@ def tokens(value: str) -> tuple[str, ...]:
     return found
 
 
+def optional_tokens(value: str) -> tuple[str, ...]:
+    """Accept what `tokens` does, or nothing."""
+    return tokens(value) if value else ()
+
+
 def port(value: str) -> int:
     """Accept a TCP port, 0 for any free one."""
     return integer(0, 65535)(value)

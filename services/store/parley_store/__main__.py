@@ -37,7 +37,7 @@ async def main(stop: Stop) -> None:
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         store.start()
-        internal = web.AppRunner(create_internal_app(store, metrics), access_log=None)
+        internal = web.AppRunner(create_internal_app(config, store, metrics), access_log=None)
         await internal.setup()
         stack.push_async_callback(internal.cleanup)
         with _listening(config.internal_host, config.internal_port):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from parley_shared.ops import create_ops_app
+from parley_store.admin.endpoints import Parts
+from parley_store.admin.serve import add_administration
 from parley_store.config import StoreConfig
 from parley_store.metrics import Metrics
+from parley_store.redis.store import RedisStore
 from parley_store.routes import BODY_BYTES, Api
 from parley_store.server import Server
 from parley_store.store import Store
@@ -27,6 +30,8 @@ def create_server(config: StoreConfig, *, store: Store, metrics: Metrics) -> Ser
     return Server(api, body_bytes=BODY_BYTES, idle_seconds=IDLE_SECONDS)
 
 
-def create_internal_app(store: Store, metrics: Metrics) -> web.Application:
-    """Make the application of the internal port: health and metrics."""
-    return create_ops_app(metrics.registry, store.missing)
+def create_internal_app(config: StoreConfig, store: RedisStore, metrics: Metrics) -> web.Application:
+    """Make the application of the internal port: health, metrics, and the administrators' API."""
+    app = create_ops_app(metrics.registry, store.missing)
+    add_administration(app, Parts(store, store.administration), config.admin_tokens)
+    return app

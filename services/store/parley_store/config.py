@@ -24,6 +24,12 @@ class StoreConfig:
     service_tokens: tuple[str, ...] = setting(
         "SERVICE_TOKENS", config.tokens, None, "token between the services; while it is changed: new,old"
     )
+    admin_tokens: tuple[str, ...] = setting(
+        "ADMIN_TOKENS",
+        config.optional_tokens,
+        "",
+        "token for the administrators' API on the internal port; while it is changed: new,old; empty: no API",
+    )
     durability: str = setting(
         "DURABILITY",
         config.choice("fast", "disk", "replicated"),
@@ -87,6 +93,21 @@ class StoreConfig:
     recovery_bytes: int = setting(
         "RECOVERY_BYTES", config.integer(65_536, 1 << 28), "1048576", "bytes a recovery may replay"
     )
+    storage_report_seconds: float = setting(
+        "STORAGE_REPORT",
+        config.duration(0, 366 * 86400),
+        "1h",
+        "how often what is stored is counted; 0: never",
+    )
     log_level: str = setting(
         "LOG_LEVEL", config.choice(*config.LOG_LEVELS), "info", "debug, info, warning or error"
     )
+
+    def __post_init__(self) -> None:
+        """Refuse one token for two purposes.
+
+        Raises:
+            ValueError: A service token is an administrator's too.
+        """
+        if set(self.admin_tokens) & set(self.service_tokens):
+            raise ValueError("ADMIN_TOKENS must be others than SERVICE_TOKENS")

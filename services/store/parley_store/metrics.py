@@ -7,6 +7,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 RECOVERY_REASONS = ("recovered", "unknown_pid", "session", "epoch", "ahead", "trimmed", "too_much", "roster")
 """How an attempt to recover can end; all but the first mean that the socket starts afresh."""
 
+STORED_KINDS = (
+    "users",
+    "sessions",
+    "recovery_ids",
+    "events",
+    "conversations",
+    "messages",
+    "roster",
+    "gateways",
+    "audit",
+)
+"""The kinds of what is stored."""
+
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -68,6 +81,18 @@ class Metrics:
         self.leases = Gauge("parley_store_leases", "Gateways that hold a lease.", registry=registry)
         self.reaped = Counter(
             "parley_store_ghosts_reaped", "Users taken off gateways that had died.", registry=registry
+        )
+        self.stored_items = Gauge(
+            "parley_store_stored_items",
+            "What was stored at the last count, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        self.stored_bytes = Gauge(
+            "parley_store_stored_bytes",
+            "The memory it took in Redis, by kind.",
+            ["kind"],
+            registry=registry,
         )
         for reason in RECOVERY_REASONS:
             self.recoveries.labels(reason)

@@ -105,13 +105,16 @@ class Accounts:
             struck.append((user, ("ZREM", keys.recoveries(user), *dying)))
         await run(struck, "revoke")
 
-    async def end_sockets(self, user: str, handles: Sequence[str], reason: people.Reason) -> None:
-        """Have a user's gateways end the sockets of some sessions; of all when none is named."""
+    async def end_sockets(self, user: str, handles: Sequence[str], reason: people.Reason) -> int:
+        """Have a user's gateways end the sockets of some sessions; of all when none is named.
+
+        Returns:
+            How many gateways were told.
+        """
         (noted,) = await self._base.topology.run([(user, ("HGET", keys.user(user), "gateways"))], "revoke")
-        gateways = (noted or b"").decode().split()
-        await self._base.publish(
-            {gateway: [api.EndSockets(user, list(handles), reason)] for gateway in gateways}
-        )
+        item = api.EndSockets(user, list(handles), reason)
+        told = await self._base.publish({name: [item] for name in (noted or b"").decode().split()})
+        return sum(told)
 
 
 def _of(user: str) -> tuple[str, str, str]:

@@ -28,6 +28,13 @@ ERASURES: Final = "erasures"
 ERASURES_DUE: Final = "{erasures}:due"
 RECENT_ERASURES: Final = "{erasures}:recent"
 
+AUDIT: Final = "audit"
+AUDIT_LOG: Final = "{audit}:log"
+STORAGE: Final = "storage"
+"""The tag of the counts of what is stored."""
+STORAGE_REPORT: Final = "{storage}:report"
+STORAGE_CLAIM: Final = "{storage}:claim"
+
 LOG: Final = ROSTER_LOG
 STATE: Final = "{roster}:state"
 RANK: Final = "{roster}:rank"

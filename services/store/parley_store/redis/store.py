@@ -8,6 +8,8 @@ from parley_shared.tasks import TaskGroup
 from parley_store.config import StoreConfig
 from parley_store.metrics import Metrics
 from parley_store.redis.accounts import Accounts
+from parley_store.redis.administration import RedisAdministration
+from parley_store.redis.audit import Audit
 from parley_store.redis.base import Base
 from parley_store.redis.clock import Clock
 from parley_store.redis.conversations import Conversations
@@ -29,6 +31,7 @@ from parley_store.redis.relations import Relations
 from parley_store.redis.roster import Roster, username_of
 from parley_store.redis.roster_log import RosterLog
 from parley_store.redis.sessions import Sessions
+from parley_store.redis.storage import Storage
 from parley_store.redis.topology import make_topology
 
 
@@ -38,6 +41,7 @@ class RedisStore:
     Attributes:
         clock: What happens by itself.
         people: Sessions, relations, export and erasure.
+        administration: What administrators may do.
         topology: The way to Redis.
     """
 
@@ -93,6 +97,17 @@ class RedisStore:
             conversations=conversations,
             roster=self._roster,
         )
+        self._storage = Storage(base)
+        self.administration = RedisAdministration(
+            base,
+            accounts=accounts,
+            relations=relations,
+            conversations=conversations,
+            erasures=self.erasures,
+            roster=self._roster,
+            storage=self._storage,
+            audit=Audit(base),
+        )
         self.people = RedisPeople(accounts, relations, exports, self.erasures)
         self.clock = Clock(
             base,
@@ -108,6 +123,7 @@ class RedisStore:
         """Start what runs by itself; Redis need not be there yet."""
         self._tasks.start(self._health.run(), "health")
         self.clock.start(self._tasks)
+        self._tasks.start(self._storage.run(), "storage")
 
     async def close(self) -> None:
         """End what runs by itself, and close the connections."""
