@@ -7,7 +7,7 @@ import pytest
 
 from parley_shared import api
 from parley_shared.errors import LATE, ParleyError
-from tests.contract.world import World
+from tests.contract.world import FAR, World
 
 
 async def test_messages_of_a_conversation_are_numbered_from_one(world: World) -> None:
@@ -136,6 +136,30 @@ async def test_a_batch_is_one_entry_for_each_gateway(world: World) -> None:
     first = entry[0]
     assert isinstance(first, api.Delivery)
     assert sorted(first.to) == sorted([(ann.user, ann.epoch, 1), (bob.user, bob.epoch, 1)])
+
+
+async def test_gateways_may_have_their_items_with_the_answer(world: World) -> None:
+    """Who asks for its items inline gets them with the answer, and not in its stream; a nudge too."""
+    await world.gateways("g1", "g2")
+    alice, bob = await world.open("g1", "alice"), await world.open("g2", "bob")
+    request = api.AppendRequest(
+        gateway="g1",
+        deadline=FAR,
+        messages=[world.send_item(alice, bob.user, "hello", "id")],
+        inline=["g1", "unconcerned"],
+    )
+    answers = [await world.store.append(request) for _ in range(2)]
+
+    (own,), (nudge,) = [answer.items["g1"] for answer in answers]
+    assert isinstance(own, api.Delivery)
+    assert own.to == [(alice.user, alice.epoch, alice.counter + 1)]
+    assert isinstance(nudge, api.Nudge)
+    assert (nudge.user, nudge.counter) == (alice.user, alice.counter + 1)
+    assert [list(answer.items) for answer in answers] == [["g1"], ["g1"]]
+    assert await world.items("g1") == []
+    (there, _) = await world.items("g2")
+    assert isinstance(there, api.Delivery)
+    assert (there.message, there.to[0][0]) == (own.message, bob.user)
 
 
 async def test_a_user_on_two_gateways_gets_it_on_both(world: World) -> None:

@@ -111,6 +111,8 @@ class Gateway:
             limit=config.lane_limit,
             batch_limit=config.batch_limit,
             deadline_seconds=config.batch_deadline_seconds,
+            on_item=self.hub.handle,
+            on_doubt=self.hub.doubt,
         )
         self.events = Events(
             hub=self.hub,

@@ -317,6 +317,13 @@ class Hub:
             self._fill_later(user)
         self.check_standings()
 
+    def doubt(self, users: Iterable[str]) -> None:
+        """Ask the store for local users who may lack something."""
+        for user_id in users:
+            if (user := self.users.get(user_id)) is not None:
+                user.stale = True
+                self._fill_later(user)
+
     def _fill_later(self, user: LocalUser) -> None:
         if not user.filling:
             user.filling = True

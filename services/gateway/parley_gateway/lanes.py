@@ -13,7 +13,8 @@ import logging
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import chain
 
 from parley_gateway.clock import RedisClock
 from parley_gateway.metrics import Metrics
@@ -99,7 +100,10 @@ class Lane:
         lanes.metrics.batch_size.observe(len(batch))
         deadline = lanes.clock.now_ms() + int(lanes.deadline_seconds * 1000)
         request = api.AppendRequest(
-            gateway=lanes.gateway_id(), deadline=deadline, messages=[message.send for message in batch]
+            gateway=lanes.gateway_id(),
+            deadline=deadline,
+            messages=[message.send for message in batch],
+            inline=[lanes.gateway_id()],
         )
         while True:
             left_seconds = (deadline - lanes.clock.now_ms()) / 1000
@@ -107,6 +111,7 @@ class Lane:
                 _finish_all(batch, UNAVAILABLE)
                 # The store's script may still run until its deadline; what follows must not overtake it.
                 await asyncio.sleep((MARGIN_MS + min(lanes.clock.error_ms, 1000)) / 1000)
+                self._doubt(batch)
                 return
             try:
                 response = await lanes.store.append(request, left_seconds)
@@ -123,16 +128,25 @@ class Lane:
                 if error.code is LATE:
                     # Every script of the batch compares its deadline, so nothing more will happen.
                     _finish_all(batch, UNAVAILABLE)
+                    self._doubt(batch)
                     return
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if len(response.results) != len(batch):
                 logger.error("the store answered another number of results", extra={"size": len(batch)})
                 _finish_all(batch, UNAVAILABLE)
+                self._doubt(batch)
                 return
+            for item in chain.from_iterable(response.items.values()):
+                if isinstance(item, (api.Delivery, api.Nudge)):  # what a message makes
+                    lanes.on_item(item)
             for message, result in zip(batch, response.results, strict=True):
                 message.finish(result)
             return
+
+    def _doubt(self, batch: Sequence[Outgoing]) -> None:
+        """Have it looked up what may have been stored: its deliveries would have come with the answer."""
+        self._lanes.on_doubt({user for message in batch for user in (message.send.from_, message.send.to)})
 
 
 def _finish_all(batch: Sequence[Outgoing], code: Code) -> None:
@@ -153,6 +167,8 @@ class Lanes:
         limit: Messages that may wait in one lane.
         batch_limit: Messages in one batch.
         deadline_seconds: How long a batch may take.
+        on_item: Called with each delivery for this gateway that comes with an answer.
+        on_doubt: Called with users to whom something may have been stored that was not delivered.
     """
 
     def __init__(
@@ -167,6 +183,8 @@ class Lanes:
         limit: int,
         batch_limit: int,
         deadline_seconds: float,
+        on_item: Callable[[api.Delivery | api.Nudge], None],
+        on_doubt: Callable[[Collection[str]], None],
     ) -> None:
         self.store = store
         self.clock = clock
@@ -176,6 +194,8 @@ class Lanes:
         self.limit = limit
         self.batch_limit = batch_limit
         self.deadline_seconds = deadline_seconds
+        self.on_item = on_item
+        self.on_doubt = on_doubt
         self.settled = asyncio.Event()
         self._lanes = [Lane(self, f"lane-{number}") for number in range(count)]
 

@@ -302,11 +302,15 @@ class Send(Struct, kw_only=True):
 
 
 class AppendRequest(Struct, kw_only=True):
-    """``POST /v1/messages``: a lane's batch. Nothing of it is stored after ``deadline``."""
+    """``POST /v1/messages``: a lane's batch. Nothing of it is stored after ``deadline``.
+
+    ``inline``: gateways whose items the answer may carry, in place of their streams: those who ask.
+    """
 
     gateway: Identifier
     deadline: int
     messages: list[Send]
+    inline: list[Identifier] = []
 
 
 class Appended(Struct, kw_only=True):
@@ -322,9 +326,10 @@ class Appended(Struct, kw_only=True):
 
 
 class AppendResponse(Struct, kw_only=True):
-    """One result per message, in order."""
+    """One result per message, in order; and the items for gateways that wanted them inline."""
 
     results: list[Appended]
+    items: dict[str, list[StreamItem]] = {}
 
 
 class ReadMark(Struct, kw_only=True, omit_defaults=True):

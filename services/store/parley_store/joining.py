@@ -97,6 +97,7 @@ class Joiner:
             # Whatever is stored, is stored before anybody's deadline.
             deadline=min(request.deadline for request in requests),
             messages=[message for request in requests for message in request.messages],
+            inline=[gateway for request in requests for gateway in request.inline],
         )
         answer = await self._alone(joined)
         if isinstance(answer, api.AppendResponse):
@@ -104,7 +105,8 @@ class Joiner:
             start = 0
             for request in requests:
                 end = start + len(request.messages)
-                parts.append(api.AppendResponse(results=answer.results[start:end]))
+                items = {g: answer.items.pop(g) for g in request.inline if g in answer.items}
+                parts.append(api.AppendResponse(results=answer.results[start:end], items=items))
                 start = end
             return parts
         if isinstance(answer, ParleyError) and answer.code in {UNAVAILABLE, BUSY}:

@@ -48,6 +48,8 @@ class Bench:
             limit=10,
             batch_limit=10,
             deadline_seconds=5,
+            on_item=hub.handle,
+            on_doubt=hub.doubt,
         )
         self.events = Events(
             hub=hub,

@@ -134,6 +134,15 @@ async def test_a_nudge_fetches_what_is_missing(bench: Bench) -> None:
     await until(lambda: ids(socket) == ["m1"])
 
 
+async def test_a_doubt_is_looked_into(bench: Bench) -> None:
+    """Local users of whom something may be missing are looked up at once, others are left alone."""
+    socket = bench.join().ready()
+    bench.store.prepare("inbox", page([1], 1))
+    bench.hub.doubt(["alice", "stranger"])
+    await until(lambda: ids(socket) == ["m1"])
+    assert len(bench.store.requests("inbox")) == 1
+
+
 async def test_a_nudge_during_a_fetch_is_not_forgotten(bench: Bench) -> None:
     """A higher counter that is heard of while a gap is being filled leads to another fetch."""
     socket = bench.join().ready()

@@ -13,7 +13,7 @@ from parley_gateway.clock import RedisClock
 from parley_gateway.lanes import Lanes, Outgoing
 from parley_gateway.metrics import Metrics
 from parley_shared import api
-from parley_shared.errors import INTERNAL, MALFORMED, UNAVAILABLE, Code, ParleyError
+from parley_shared.errors import INTERNAL, LATE, MALFORMED, UNAVAILABLE, Code, ParleyError
 from parley_shared.tasks import TaskGroup
 from tests.unit.gateway.fake_store import FakeStore
 
@@ -25,6 +25,8 @@ class Bench:
         self.store = FakeStore()
         self.tasks = TaskGroup("test")
         self.results: dict[str, api.Appended | Code] = {}
+        self.items: list[api.Delivery | api.Nudge] = []
+        self.doubted: list[str] = []
 
     def lanes(self, **settings: Any) -> Lanes:
         """Make lanes with other settings than the usual ones."""
@@ -38,6 +40,8 @@ class Bench:
             gateway_id=lambda: "g1",
             metrics=Metrics(),
             tasks=self.tasks,
+            on_item=self.items.append,
+            on_doubt=lambda users: self.doubted.extend(sorted(users)),
             **{**usual, **settings},
         )
 
@@ -167,3 +171,32 @@ async def test_an_unexpected_failure_does_not_end_the_lane(bench: Bench) -> None
     await lanes.flushed()
     assert bench.results["a"] is INTERNAL
     assert isinstance(bench.results["b"], api.Appended)
+
+
+async def test_deliveries_come_with_the_answer(bench: Bench) -> None:
+    """A lane asks for its gateway's items and hands them on before it tells the senders."""
+    nudge = api.Nudge("alice", "epoch", 1)
+    seen: list[int] = []
+
+    def answer(request: api.AppendRequest) -> api.AppendResponse:
+        assert request.inline == ["g1"]
+        return api.AppendResponse(results=stored(request).results, items={"g1": [nudge]})
+
+    bench.store.prepare("append", answer)
+    lanes = bench.lanes()
+    message = bench.message("a")
+    message.finish = lambda _: seen.append(len(bench.items))
+    lanes.submit(message)
+    await lanes.flushed()
+    assert bench.items == [nudge]
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("code", [LATE, UNAVAILABLE])
+async def test_users_of_a_batch_that_is_given_up_are_doubted(bench: Bench, code: Code) -> None:
+    """What may have been stored without an answer is looked up for both users of each message."""
+    bench.store.prepare("append", *[ParleyError(code)] * 1000)
+    lanes = bench.lanes(deadline_seconds=0.05)
+    lanes.submit(bench.message("a"))
+    await lanes.flushed()
+    assert bench.doubted == ["alice", "bob"]

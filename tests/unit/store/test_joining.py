@@ -170,3 +170,24 @@ async def test_a_refused_batch_is_refused_alone() -> None:
     backend.outcome = lambda request: MALFORMED if request.messages[0].content == "2" else None
     answers = await asyncio.gather(*[seqs(joiner, batch("g", n)) for n in (2, 3)])
     assert answers == [MALFORMED, [3]]
+
+
+async def test_each_gateway_gets_its_own_items() -> None:
+    """The items that come with a group's answer go to the gateways they are for, each once."""
+    nudges = {name: [api.Nudge(name, "epoch", 1)] for name in ("g1", "g2")}
+
+    async def append(request: api.AppendRequest) -> api.AppendResponse:
+        results = [api.Appended(seq=1) for _ in request.messages]
+        items: dict[str, list[api.StreamItem]] = {name: [*nudges[name]] for name in set(request.inline)}
+        return api.AppendResponse(results=results, items=items)
+
+    def inline(name: str, content: int) -> api.AppendRequest:
+        request = batch(name, content)
+        request.inline = [name]
+        return request
+
+    joiner = Joiner(append)
+    await joiner.append(batch("g1", 1))
+    requests = (inline("g1", 2), batch("g3", 3), inline("g2", 4), inline("g1", 5))
+    answers = await asyncio.gather(*[joiner.append(request) for request in requests])
+    assert [answer.items for answer in answers] == [{"g1": nudges["g1"]}, {}, {"g2": nudges["g2"]}, {}]

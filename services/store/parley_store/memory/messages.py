@@ -27,8 +27,9 @@ class Messages:
             raise ParleyError(LATE)
         items: Items = {}
         results = [self._append(send, items) for send in request.messages]
+        inline = {gateway: items.pop(gateway) for gateway in request.inline if gateway in items}
         self._state.publish_all(items)
-        return api.AppendResponse(results=results)
+        return api.AppendResponse(results=results, items=inline)
 
     def _append(self, send: api.Send, items: Items) -> api.Appended:
         if self._state.user(send.to) is None:

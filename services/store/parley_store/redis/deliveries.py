@@ -21,6 +21,10 @@ class Deliveries:
         """Add an item for one gateway."""
         self._items.setdefault(gateway, []).append(item)
 
+    def take(self, gateways: Iterable[str]) -> dict[str, list[api.StreamItem]]:
+        """Remove and return the items of some gateways; those without any are left out."""
+        return {gateway: self._items.pop(gateway) for gateway in gateways if gateway in self._items}
+
     async def publish(self, base: Base) -> None:
         """Append to all streams.
 

@@ -3,7 +3,7 @@
 1. Conversations: find the message by its id, or number and append it.
 2. Inboxes of recipient and sender: number the event, learn the gateways. Then, if the setting asks for it,
    wait until Redis has confirmed all this.
-3. Gateways: one stream entry each.
+3. Gateways: one stream entry each; those who sent the batch get theirs with the answer.
 
 A batch may be repeated at any point: each round recognizes what is there already and completes the rest.
 """
@@ -94,12 +94,14 @@ class Messages:
         lives = await self._durability.lives(tags)
         stored = await self._note(await self._number(request, wanted, results), results)
         deliveries = Deliveries()
+        inline: dict[str, list[api.StreamItem]] = {}
         if stored:
             await self._deliver(request.deadline, stored, results, deliveries)
             await self._durability.confirm(lives)
+            inline = deliveries.take(request.inline)
             await deliveries.publish(self._base)
         self._count(results)
-        return api.AppendResponse(results=results)
+        return api.AppendResponse(results=results, items=inline)
 
     async def _number(
         self, request: api.AppendRequest, wanted: Sequence[int], results: list[api.Appended]
