@@ -125,7 +125,7 @@ class JsDriver:
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
-        while line := await process.stdout.readline():
+        while (line := await process.stdout.readline()).endswith(b"\n"):  # a killed process may end in a line
             record = json.loads(line)
             if "reply" in record:
                 future = self._replies.pop(record["reply"])
