@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 
 async def marks_of(redis: Any, marks: Sequence[str]) -> dict[str, list[str]]:
-    """Find all keys whose name or value holds one of the marks: key -> the marks it holds."""
+    """Find all keys whose name or value holds one of the marks: key -> the marks it holds.
+
+    A mark that ends with a digit is not followed by another: ``user-1`` is not in ``user-10``.
+    """
+    patterns = {mark: re.compile(re.escape(mark) + r"(?!\d)") for mark in marks if mark}
     found: dict[str, list[str]] = {}
     for name in await redis.keys("*"):
         text = name.decode() + " " + repr(await _value(redis, name))
-        held = [mark for mark in marks if mark and mark in text]
+        held = [mark for mark, pattern in patterns.items() if pattern.search(text)]
         if held:
             found[name.decode()] = held
     return found
@@ -19,6 +24,8 @@ async def marks_of(redis: Any, marks: Sequence[str]) -> dict[str, list[str]]:
 
 async def _value(redis: Any, name: bytes) -> object:
     match (await redis.type(name)).decode():
+        case "none":
+            return None  # gone since
         case "string":
             return await redis.get(name)
         case "hash":

@@ -33,6 +33,8 @@ _PORTION: Final = 500
 _CONVERSATIONS: Final = 100
 """Conversations in one step: each may have thousands of messages to remove."""
 _CLAIM_MS: Final = 30_000
+_ERASURE_CLAIM_MS: Final = 120_000
+"""A step of an erasure may be about thousands of conversations; two stores must not be at the same one."""
 _TICK_SECONDS: Final = 0.25
 _EXPIRED_MS: Final = 1000
 """A user who expires is looked at this much later: then Redis has certainly forgotten."""
@@ -113,7 +115,7 @@ class Clock:
     async def erase(self) -> None:
         """Do what is due of the erasures, one step at a time."""
         while True:
-            end, jobs = await self._claim(keys.ERASURES, keys.ERASURES_DUE, 1)
+            end, jobs = await self._claim(keys.ERASURES, keys.ERASURES_DUE, 1, _ERASURE_CLAIM_MS)
             if not jobs:
                 return
             delay_ms = await self._erasures.advance(jobs[0])
@@ -193,8 +195,10 @@ class Clock:
         (members,) = await self._base.topology.run([(gateway, command)], "reap")
         return texts(members)
 
-    async def _claim(self, tag: str, name: str, most: int) -> tuple[int, list[str]]:
-        end, members = await self._base.topology.call_once(scripts.CLAIM, tag, (name,), (_CLAIM_MS, most))
+    async def _claim(
+        self, tag: str, name: str, most: int, claim_ms: int = _CLAIM_MS
+    ) -> tuple[int, list[str]]:
+        end, members = await self._base.topology.call_once(scripts.CLAIM, tag, (name,), (claim_ms, most))
         return end, texts(members)
 
     async def _settled(self, tag: str, name: str, end: int, dues: Sequence[tuple[str, int]]) -> None:

@@ -72,7 +72,8 @@ class Job:
         """Describe it to others."""
         return people.Erasure(
             job=self.job,
-            state=_STATES[self.step],
+            # It is done when also the job has forgotten whom it was about.
+            state=_STATES[self.step - 1 if self.step > PASSES and self.user else self.step],
             asked=self.asked,
             finished=self.finished,
             user=self.user,
@@ -173,36 +174,54 @@ class Erasures:
                 return -1
             raise
         if job.step > PASSES:
-            # Perhaps asked for again just when it was done.
-            await self._base.topology.run([(name, ("HDEL", keys.erasure(name), "user"))], "erasure")
+            await self._close(job)
             return -1
         if job.step == 0:
-            job.removed = await self._count(job.user)
-            await self._save(job, step=1, removed=_encode(job.removed))
+            await self._save(job, removed=_encode(await self._count(job.user)))
             return 0
         marks = await self._traces.marks()
-        final = job.step == PASSES
-        held = await self._remove(job, final=final)
-        if not final:
-            await self._save(job, step=job.step + 1, held=held, marks=_encode(marks))
-            delay_ms = int(self._base.config.erasure_delay_seconds * 1000)
-            window_ms = int(self._base.config.recovery_window_seconds * 1000)
-            return delay_ms if job.step == 1 else max(delay_ms, window_ms)
-        await self._base.topology.run([(job.user, ("DEL", keys.erased(job.user)))], "erasure")
-        await self._save(job, step=PASSES + 1, held=held, finished=await self._base.now_ms())
-        await self._base.topology.run(
-            [
-                (name, ("HDEL", keys.erasure(name), "user", "marks")),
-                (name, ("PEXPIRE", keys.erasure(name), KEPT_MS)),
-            ],
-            "erasure",
-        )
-        logger.info("a user was erased", extra={"job": name, "held": held})
-        return -1
+        if not await self._mark(job):
+            return 0
+        held = await self._remove(job, final=job.step == PASSES)
+        if job.step == PASSES:
+            await self._save(job, held=held, finished=await self._base.now_ms())
+            logger.info("a user was erased", extra={"job": name, "held": held})
+            return 0
+        await self._save(job, held=held, marks=_encode(marks))
+        delay_ms = int(self._base.config.erasure_delay_seconds * 1000)
+        window_ms = int(self._base.config.recovery_window_seconds * 1000)
+        return delay_ms if job.step == 1 else max(delay_ms, window_ms)
 
     async def _save(self, job: Job, **fields: Any) -> None:
+        """Note that the job's next step is done; one that another store has done stays as it noted it."""
+        fields["step"] = job.step + 1
         flat = [part for field in fields.items() for part in field]
-        await self._base.topology.run([(job.job, ("HSET", keys.erasure(job.job), *flat))], "erasure")
+        await self._base.topology.call_once(
+            scripts.STEP, job.job, (keys.erasure(job.job),), (job.step, *flat)
+        )
+
+    async def _mark(self, job: Job) -> bool:
+        """Make sure of the mark at the user; False when another store is further already."""
+        mark = ("SET", keys.erased(job.user), job.job, "PX", MARK_MS)
+        (there,) = await self._base.topology.run([(job.user, (*mark, "XX"))], "erasure")
+        if there is not None:
+            return True
+        if (await self.job(job.job)).step != job.step:
+            return False
+        await self._base.topology.run([(job.user, mark)], "erasure")
+        return True
+
+    async def _close(self, job: Job) -> None:
+        """Take the mark away, so that the user may come again, and forget whom the job was about."""
+        run = self._base.topology.run
+        if job.user:
+            (mark,) = await run([(job.user, ("GET", keys.erased(job.user)))], "erasure")
+            if mark == job.job.encode():
+                await run([(job.user, ("DEL", keys.erased(job.user)))], "erasure")
+        name = keys.erasure(job.job)
+        await run(
+            [(job.job, ("HDEL", name, "user", "marks")), (job.job, ("PEXPIRE", name, KEPT_MS))], "erasure"
+        )
 
     # --- what is removed ----------------------------------------------------------------------
 
@@ -238,7 +257,6 @@ class Erasures:
     async def _remove(self, job: Job, *, final: bool) -> int:
         """Remove all that is there now; returns how many conversations a hold keeps."""
         user, run = job.user, self._base.topology.run
-        await run([(user, ("SET", keys.erased(user), job.job, "PX", MARK_MS))], "erasure")
         await self._end_sessions(user)
         held = await self._remove_conversations(user, final=final)
         await self._relations.tell(await self._relations.release([user]))

@@ -68,6 +68,7 @@ SESSION = _script("session", when_full=False)
 SETTLE = _script("settle")
 SETTLED = _script("settled")
 SNAPSHOT = _script("snapshot")
+STEP = _script("step")
 TEND = _script("tend")
 WIPE = _script("wipe")
 WITHDRAW = _script("withdraw")
@@ -100,6 +101,7 @@ SCRIPTS = (
     SETTLE,
     SETTLED,
     SNAPSHOT,
+    STEP,
     TEND,
     WIPE,
     WITHDRAW,
