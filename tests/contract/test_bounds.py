@@ -121,7 +121,7 @@ async def test_every_key_is_tagged_and_expires(redis_world: RedisWorld) -> None:
     for name in names:
         assert re.fullmatch(r"[a-z]*:?\{[^{}]+\}(:\w+)?", name), name
         # What is noted of conversations goes when these are found gone, at their next visit.
-        if not name.startswith(("{roster}", "{gateways}", "{conversations}", "conversations:")):
+        if not name.startswith(("{roster}", "{gateways}", "{storage}", "{conversations}", "conversations:")):
             assert await world.raw.pttl(name) > 0, name
 
 
