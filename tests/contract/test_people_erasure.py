@@ -158,7 +158,6 @@ async def test_the_numbers_of_peers_go_on(world: World) -> None:
     assert contents([event.message for event in recovered.recovered.events]) == ["of cem to bob", "later"]
 
 
-@pytest.mark.settings(**QUICK)
 async def test_sockets_are_ended(world: World) -> None:
     """Every gateway of the user is told, with the reason."""
     ann, *_ = await chat(world)
