@@ -120,8 +120,13 @@ async def test_every_key_is_tagged_and_expires(redis_world: RedisWorld) -> None:
     assert len(names) > 15
     for name in names:
         assert re.fullmatch(r"[a-z]*:?\{[^{}]+\}(:\w+)?", name), name
-        # What is noted of conversations goes when these are found gone, at their next visit.
-        if not name.startswith(("{roster}", "{gateways}", "{storage}", "{conversations}", "conversations:")):
+        if name.startswith("conversations:"):
+            # It ends with the conversations it names: each is visited, and struck off when it is gone.
+            user = name[len("conversations:{") : -1]
+            for peer in await world.raw.zrange(name, 0, -1):
+                pair = ":".join(sorted((user, peer.decode())))
+                assert await world.raw.zscore("{conversations}:due", pair) is not None, name
+        elif not name.startswith(("{roster}", "{gateways}", "{storage}", "{conversations}")):
             assert await world.raw.pttl(name) > 0, name
 
 

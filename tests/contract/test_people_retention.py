@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parley_shared import api
+from parley_store.redis import scripts
 from tests.contract.world import RedisWorld
 
 
@@ -70,6 +71,25 @@ async def test_one_that_was_not_noted_goes_by_itself(redis_world: RedisWorld) ->
     assert (await world.send(ann, bob, "hello", "id")).duplicate
     assert await world.raw.pttl(f"messages:{{{name}}}") == -1
     assert await world.redis._conversations.of(bob.user) == [ann.user]
+
+
+async def test_a_conversation_is_visited_before_it_is_noted(redis_world: RedisWorld) -> None:
+    """A store that dies half-way leaves no note for ever: what a note names is visited."""
+    world = redis_world
+    ann, bob = await two(world)
+    topology = world.redis._base.topology
+    call = topology.call
+
+    async def die(script: object, *arguments: object, **options: object) -> object:
+        if script is scripts.NOTE:
+            raise ConnectionError("the store dies here")
+        return await call(script, *arguments, **options)  # type: ignore[arg-type]
+
+    topology.call = die  # type: ignore[method-assign,assignment]
+    with pytest.raises(ConnectionError):
+        await world.send(ann, bob)
+    topology.call = call  # type: ignore[method-assign]
+    assert await world.raw.zcard("{conversations}:due") == 1
 
 
 @pytest.mark.settings(RETENTION="1s", LEASE="60s")

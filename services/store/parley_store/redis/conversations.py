@@ -48,6 +48,8 @@ class Conversations:
         Returns:
             Those that may not be: a user is being erased. They have been removed again.
         """
+        # The visit first: it strikes the users' notes off again, should this store die before the end.
+        await self._visit_in(min(FIRST_VISIT_MS, self._retention_ms or FIRST_VISIT_MS), list(found))
         items = [
             (user, (keys.conversations(user), keys.erased(user)), (peer,))
             for one, other in found.values()
@@ -60,8 +62,6 @@ class Conversations:
             await self.wipe(sorted(refused), 0)
         noted = [name for name in found if name not in refused]
         if noted:
-            first_ms = min(FIRST_VISIT_MS, self._retention_ms or FIRST_VISIT_MS)
-            await self._visit_in(first_ms, noted)
             await self._base.topology.call(
                 scripts.NOTED, [(name, keys.kept(name), ()) for name in noted], (self._ttl_ms,)
             )
