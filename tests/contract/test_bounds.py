@@ -149,3 +149,24 @@ async def test_no_command_walks_through_all_keys(redis_world: RedisWorld) -> Non
     used = set(await world.raw.info("commandstats"))
     assert "cmdstat_evalsha" in used
     assert not used & {f"cmdstat_{name}" for name in ("keys", "scan", "sscan", "hscan", "zscan", "smembers")}
+
+
+@pytest.mark.settings(SESSION_TTL="1h", RECOVERY_WINDOW="2m")
+async def test_a_recovery_id_lives_while_its_socket_does(redis_world: RedisWorld) -> None:
+    """It is renewed in use; after the loss its window runs, whatever comes late; a return renews it."""
+    world = redis_world
+    await world.gateways("g1", "g2")
+    ann = await world.open("g1", "ann")
+    pid, key = ann.pid or "", f"recover:{{{ann.pid}}}"
+    renewal = api.PresenceRequest(gateway="g1", pids=[pid])
+
+    await world.raw.pexpire(key, 1000)
+    await world.store.presence(renewal)
+    assert await world.raw.pttl(key) > 3_500_000
+
+    await world.lose("g1", pid)
+    await world.store.presence(renewal)
+    assert 0 < await world.raw.pttl(key) <= 120_000
+
+    assert (await world.recover("g2", pid, await world.position(ann))).recovered
+    assert await world.raw.pttl(key) > 3_500_000

@@ -376,12 +376,16 @@ class Sessions:
         return [None] * len(batch)
 
     async def touch_all(self) -> None:
-        """Renew the sessions of all local users."""
-        sessions = list({socket.data.session for user in self._hub.users.values() for socket in user.sockets})
-        for start in range(0, len(sessions), 500):
-            await self._store.presence(
-                api.PresenceRequest(gateway=self._gateway_id(), touches=sessions[start : start + 500])
+        """Renew the sessions and recovery ids of all local sockets."""
+        states = [socket.data for user in self._hub.users.values() for socket in user.sockets]
+        for start in range(0, len(states), 500):
+            chunk = states[start : start + 500]
+            request = api.PresenceRequest(
+                gateway=self._gateway_id(),
+                touches=list(dict.fromkeys(state.session for state in chunk)),
+                pids=[state.pid for state in chunk if state.pid is not None],
             )
+            await self._store.presence(request)
 
     async def reattach_all(self) -> None:
         """Register all local users again, after Redis came back as another incarnation.

@@ -293,3 +293,15 @@ def test_offsets_survive_the_round_trip(noise: str, counter: int, version: int) 
         epoch="abc", counter=counter, roster_epoch="def", roster=version
     )
     assert offsets.decode(noise) is None
+
+
+async def test_sessions_and_recovery_ids_in_use_are_renewed(bench: Bench) -> None:
+    """Two tabs of one session are one session and two recovery ids; a socket without recovery has none."""
+    bench.store.prepare("open", opened(), opened(), opened())
+    bench.store.prepare("presence", api.Done())
+    first, second = await bench.connect(username="Alice"), await bench.connect(sessionID="secret")
+    await bench.connect(sessionID="secret", recovery=False)
+    await bench.sessions.touch_all()
+    (request,) = bench.store.requests("presence")
+    assert request.touches == ["secret"]
+    assert request.pids == [first.data.pid, second.data.pid]

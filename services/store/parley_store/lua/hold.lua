@@ -26,8 +26,11 @@ for item, key in ipairs(KEYS) do
     else
       redis.call('HSET', key, 'gateway', gateway, 'version', ARGV[a + 3], 'socket', ARGV[a + 4],
         'old_gateway', old_gateway, 'old_socket', old_socket)
+      redis.call('HDEL', key, 'lost')
     end
-    redis.call('PEXPIRE', key, ttl)
+    if redis.call('HEXISTS', key, 'lost') == 0 then
+      redis.call('PEXPIRE', key, ttl)
+    end
     results[item] = { 1, old_gateway, old_socket }
   end
 end

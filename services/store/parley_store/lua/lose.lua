@@ -11,6 +11,7 @@ for item, key in ipairs(KEYS) do
   if not row[1] then
     results[item] = 1
   elseif row[1] == ARGV[1] and (socket == '' or row[2] == socket) then
+    redis.call('HSET', key, 'lost', '1')
     -- A repeat must not make the window longer.
     redis.call('PEXPIRE', key, ARGV[2], 'LT')
     results[item] = 1

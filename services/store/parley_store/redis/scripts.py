@@ -54,6 +54,7 @@ ENROL = _script("enrol")
 EVENTS = _script("events")
 FORGET = _script("forget")
 HOLD = _script("hold", when_full=False)
+KEEP = _script("keep")
 LAPSE = _script("lapse")
 LEASE = _script("lease")
 LOSE = _script("lose")
@@ -87,6 +88,7 @@ SCRIPTS = (
     EVENTS,
     FORGET,
     HOLD,
+    KEEP,
     LAPSE,
     LEASE,
     LOSE,

@@ -251,8 +251,10 @@ class Sessions:
         ]
         await self._accounts.enlist(used)
         work = [(session, ("PEXPIRE", keys.session(session), ttl)) for session in sessions]
-        work += [(pid, ("PEXPIRE", keys.recover(pid), ttl)) for pid in pids]
         work += [
             (user, ("PEXPIRE", key, ttl)) for user in {u.user for u in used} for key in keys.of_user(user)
         ]
         await self._base.topology.run(work, "renew")
+        await self._base.topology.call(
+            scripts.KEEP, [(pid, (keys.recover(pid),), ()) for pid in pids], (ttl,)
+        )
