@@ -142,14 +142,14 @@ class Events:
         try:
             # More arguments than one are no object either, and say so in the same words.
             asked = msgspec.convert(args[0] if len(args) == 1 else args or {}, shape)
+            _require_unicode(asked)
             method(self, socket, state, asked, ack_id)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
             if event == "private message":
                 self._metrics.messages_received.labels("refused").inc()
-            refuse(socket, ack_id, MALFORMED, str(error))
-        except UnicodeEncodeError:
-            # msgspec looks for keys and patterns in UTF-8, which has no half of a surrogate pair.
-            refuse(socket, ack_id, MALFORMED)
+            # The latter's text quotes what the client sent; msgspec raises it too, for keys and patterns.
+            detail = str(error) if isinstance(error, msgspec.ValidationError) else None
+            refuse(socket, ack_id, MALFORMED, detail)
         except ParleyError as error:
             refuse(socket, ack_id, error.code, error.detail)
 
@@ -162,7 +162,6 @@ class Events:
             self._metrics.messages_received.labels("refused").inc()
             refuse(socket, ack_id, TOO_LONG)
             return
-        _require_unicode(asked.content, asked.to, asked.id or "")
         identifier = asked.id or ids.message_id()
         send = api.Send(
             id=identifier,
@@ -214,8 +213,6 @@ class Events:
         self.answer_later(socket, ack_id, answer())
 
     def _users(self, socket: ClientSocket, state: SocketState, asked: Users, ack_id: int | None) -> None:
-        _require_unicode(asked.query, asked.after or "")
-
         async def answer() -> bytes:
             request = api.UsersRequest(
                 user=state.user.user, query=asked.query, after=asked.after, limit=asked.limit
@@ -326,10 +323,12 @@ def _failure(failure: api.Failure) -> bytes:
     )
 
 
-def _require_unicode(*texts: str) -> None:
-    """Refuse half a surrogate pair, which JavaScript can send and UTF-8 cannot hold."""
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ParleyError(MALFORMED) from error
+def _require_unicode(asked: msgspec.Struct) -> None:
+    """Refuse half a surrogate pair, which JavaScript can send and UTF-8 cannot hold.
+
+    Raises:
+        UnicodeEncodeError: A text has one.
+    """
+    for value in msgspec.structs.astuple(asked):
+        if isinstance(value, str) and not value.isascii():
+            value.encode()

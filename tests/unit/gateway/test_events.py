@@ -137,6 +137,8 @@ async def test_the_store_is_what_refuses_an_unknown_recipient(bench: Bench) -> N
         ("private message", [{"content": "\ud800", "to": "b"}], "malformed"),
         ("private message", [{"content": "x", "to": "b", "\ud800": 1}], "malformed"),
         ("typing", [{"to": "\ud800"}], "malformed"),
+        ("history", [{"with": "\ud800"}], "malformed"),
+        ("block", [{"user": "\ud800"}], "malformed"),
         ("private message", [{"content": "x" * 21, "to": "b"}], "too_long"),
         ("history", [{"with": "b", "limit": 0}], "malformed"),
         ("history", [{"with": "b", "limit": 201}], "malformed"),
