@@ -84,7 +84,7 @@ kind-down: ## remove that cluster
 e2e: prepare ## install and break Parley on the cluster that KUBECONFIG names (LOAD_IMAGE, INGRESS_URL, E2E_VALUES)
 	$(BIN)/python -m parley_local.node install tests/harness/js
 	tests/e2e/images
-	$(BIN)/python -m pytest tests/e2e $(PYTEST)
+	$(BIN)/python -m pytest tests/e2e --override-ini faulthandler_timeout=1200 $(PYTEST)
 
 .PHONY: release
 release: ## push images and chart to IMAGE_REGISTRY

@@ -27,13 +27,12 @@ async def _chat(url: str, driver: JsDriver, way: str, others: str) -> None:
     await bob.close()
     await alice.told("user disconnected", lambda user: user == bob.user_id)
     await alice.send("are you there?", bob.user_id)
-    place = len(bob.journal.entries)
-    await bob.open_again({"sessionID": bob.session_id})
-    await bob.signed_in(after=place)
-    contents = [message["content"] for message in bob.users[alice.user_id]["messages"]]
+    back = await driver.sign_in(url, {"sessionID": bob.session_id}, **options)
+    assert back.user_id == bob.user_id
+    contents = [message["content"] for message in back.users[alice.user_id]["messages"]]
     assert contents == ["hello", "are you there?"]
     await alice.close()
-    await bob.close()
+    await back.close()
 
 
 @pytest.mark.parametrize("way", TRANSPORTS)

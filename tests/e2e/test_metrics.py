@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,13 +43,28 @@ class Prometheus:
         return found[0][1] if found else 0.0
 
 
+async def _targets(release: Release) -> str:
+    """What a Prometheus that looks for annotations would find: each pod at the port that it names."""
+    prefix = "prometheus.io"
+    targets = []
+    for pod in (await release.kubectl.get("pods"))["items"]:
+        metadata = pod["metadata"]
+        annotations = metadata.get("annotations", {})
+        if annotations.get(f"{prefix}/scrape") == "true" and "deletionTimestamp" not in metadata:
+            address = f"{pod['status']['podIP']}:{annotations[f'{prefix}/port']}"
+            labels = {"pod": metadata["name"], "namespace": metadata["namespace"]}
+            targets.append({"targets": [address], "labels": labels})
+    return json.dumps(targets)
+
+
 @pytest.fixture
 async def prometheus(release: Release) -> AsyncIterator[Prometheus]:
-    """A Prometheus with the chart's alerts, which finds the pods by their annotations."""
+    """A Prometheus with the chart's alerts, for the pods that carry the chart's annotations."""
     alerts = (ROOT / "helm" / "parley" / "files" / "alerts.yaml").read_text()
     alerts = alerts.replace("MAX_CONNECTIONS", "10000").replace("\n", "\n    ")
     text = (ROOT / "tests" / "e2e" / "prometheus.yaml").read_text()
     text = text.replace("IMAGE", release.settings.prometheus_image).replace("ALERTS", alerts)
+    text = text.replace("TARGETS", await _targets(release))
     kubectl = release.kubectl
     await kubectl("apply", "--filename", "-", stdin=text)
     try:
