@@ -219,7 +219,7 @@ class Hub:
                 for user_id, epoch, counter in item.to:
                     if (user := self._local(user_id, item)) is not None:
                         if user_id == item.from_:
-                            self._follow(user, item.peer)
+                            self._write_to(user, item.peer)
                         self._number(user, epoch, counter, event)
             case api.ReadDelivery():
                 event = read_event(item.reader, item.peer, item.seq)
@@ -463,6 +463,8 @@ class Hub:
         for user in audience:
             if user.user == user_id or user in early or user_id in user.hidden:
                 continue
+            if online:
+                user.untold.discard(user_id)
             self._tell(user, event)
 
     def _tell(self, user: LocalUser, event: Event) -> None:
@@ -477,10 +479,19 @@ class Hub:
                 # A new socket may have been told more at its connect than has been delivered since.
                 socket.send(event.frame(self._offset(user, max(user.delivered, state.start))))
 
+    def _write_to(self, user: LocalUser, peer: str) -> None:
+        """Note that the user has written to somebody, of whom clients need not have been told."""
+        if peer not in user.contacts and peer != user.user:
+            self._follow(user, peer)
+            user.untold.add(peer)
+
     def _introduce(self, user: LocalUser, sender: str, username: str) -> None:
         """See to it that clients know a message's sender before the message."""
-        if sender == user.user or sender in user.contacts or sender in user.hidden:
+        if sender == user.user or sender in user.hidden:
             return
+        if sender in user.contacts and sender not in user.untold:
+            return
+        user.untold.discard(sender)
         known = not self._roster.capped and self._roster.get(sender) is not None
         self._follow(user, sender)
         if known or not username:

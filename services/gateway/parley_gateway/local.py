@@ -43,6 +43,7 @@ class LocalUser:
         version: The newest version under which the gateway is registered for the user.
         sockets: The user's sockets here.
         contacts: Users this one has a conversation with, as far as they matter here (presence above the cap).
+        untold: Contacts the user has written to, of whom clients need not have been told.
         held: Events that came before their turn, by counter.
         expected: The greatest counter heard of; above ``delivered``, something is missing.
         stale: Whether the store must be asked whatever the counters say.
@@ -66,6 +67,7 @@ class LocalUser:
         "relations",
         "sockets",
         "stale",
+        "untold",
         "user",
         "username",
         "version",
@@ -79,6 +81,7 @@ class LocalUser:
         self.version = 0
         self.sockets: list[ClientSocket] = []
         self.contacts: set[str] = set()
+        self.untold: set[str] = set()
         self.held: dict[int, Event] | None = None
         self.expected = opened.counter
         self.stale = False

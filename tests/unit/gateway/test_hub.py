@@ -231,6 +231,50 @@ async def test_an_unknown_sender_is_introduced_first(bench: Bench) -> None:
     assert socket.sent[0][1] == {"userID": "carol", "username": "Carol", "connected": True, "messages": []}
 
 
+@pytest.mark.parametrize("total", [1, 1000])
+async def test_whom_the_user_wrote_to_first_is_introduced_too(bench: Bench, total: int) -> None:
+    """An own message makes a contact, but tells clients nothing of them."""
+    bench.roster.total = total
+    socket = bench.join().ready()
+    own, answer, again = (delivery(counter) for counter in (1, 2, 3))
+    own.from_, own.from_name, own.peer = "alice", "Alice", "carol"
+    for item in (answer, again):
+        item.from_, item.from_name = "carol", "Carol"
+    for item in (own, answer, again):
+        bench.hub.handle(item)
+    assert [packet[0] for packet in socket.sent] == [
+        "private message",
+        "user connected",
+        "private message",
+        "private message",
+    ]
+    assert socket.sent[1][1]["userID"] == "carol"
+
+
+async def test_presence_introduces_only_when_somebody_comes(bench: Bench) -> None:
+    """`user connected` is an introduction, `user disconnected` is none."""
+    bench.roster.total = 1000
+    socket = bench.join().ready()
+    own = delivery(1)
+    own.from_, own.from_name, own.peer = "alice", "Alice", "carol"
+    bench.hub.handle(own)
+    bench.hub.presence("carol", "Carol", online=False)
+    item = delivery(2)
+    item.from_, item.from_name = "carol", "Carol"
+    bench.hub.handle(item)
+    kinds = [packet[0] for packet in socket.sent]
+    assert kinds == ["private message", "user disconnected", "user connected", "private message"]
+    own = delivery(3)
+    own.from_, own.from_name, own.peer = "alice", "Alice", "dave"
+    bench.hub.handle(own)
+    bench.hub.presence("dave", "Dave", online=True)
+    item = delivery(4)
+    item.from_, item.from_name = "dave", "Dave"
+    bench.hub.handle(item)
+    kinds = [packet[0] for packet in socket.sent[4:]]
+    assert kinds == ["private message", "user connected", "private message"]
+
+
 async def test_without_recovery_there_are_no_offsets(bench: Bench) -> None:
     """A socket that declined recovery gets the bare events."""
     socket = bench.join(pid=None).ready()
