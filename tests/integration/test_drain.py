@@ -185,7 +185,7 @@ async def test_a_gateway_can_be_drained_and_taken_back(people: People) -> None:
 
 
 async def test_connections_can_be_shed(people: People) -> None:
-    """POST /shed closes exactly as many connections as it is told to."""
+    """POST /shed makes the gateway unready, then closes exactly as many connections as it is told to."""
     gateway = people.stack.gateways[0]
     url = people.stack.gateway_url(0)
     clients = [
@@ -196,6 +196,8 @@ async def test_connections_can_be_shed(people: People) -> None:
     ]
     _, before = await draining(gateway)
     assert (await ask(gateway, "POST", "/shed", {"count": 4}))[0] == 200
+    await eventually(lambda: asyncio.to_thread(lambda: not gateway.ready()))
+    assert await draining(gateway) == (False, before)
 
     async def shed() -> bool:
         return await draining(gateway) == (False, before - 4)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
 from parley_gateway.sio import Session
+from parley_shared.api import SHED_NOTICE_SECONDS
 
 if TYPE_CHECKING:
     from parley_gateway.app import Gateway
@@ -136,12 +137,13 @@ class Drainer:
         await self._gateway.sessions.settled()
 
     def shed(self, count: int) -> None:
-        """Close ``count`` connections in paced batches; the gateway is unready meanwhile."""
+        """Close ``count`` connections in paced batches, after a notice; the gateway is unready meanwhile."""
         self._gateway.tasks.start(self._shed(count), "shed")
 
     async def _shed(self, count: int) -> None:
         self._shedding += 1
         try:
+            await asyncio.sleep(SHED_NOTICE_SECONDS)
             closed = await self._closer.shed("shed", count)
             logger.info("shed connections", extra={"count": closed})
         finally:

@@ -19,6 +19,7 @@ from typing import Final
 
 from parley_operator.demand import History, Limits, enough, needed
 from parley_operator.spec import Spec
+from parley_shared.api import SHED_NOTICE_SECONDS
 
 SHED_BURST_SECONDS: Final = 10.0
 """One rebalancing step sheds what its rate allows in this time, so its pods are soon ready again."""
@@ -353,7 +354,10 @@ def _rebalance(spec: Spec, view: View, shed: Shed | None) -> Action:
     ]
     if not surplus:
         return Hold(Reason.STEADY)
-    if shed is not None and view.now < shed.at + shed.connections / rules.connections_per_second:
+    # Until a step is done its pods still hold what they are about to close.
+    if shed is not None and view.now < (
+        shed.at + SHED_NOTICE_SECONDS + shed.connections / rules.connections_per_second
+    ):
         return Hold(Reason.REBALANCING)
     # Shedding pods are unready: most must stay ready, to take what is shed, and the budgets hold here too.
     pods = max(1, len(held) // 4)

