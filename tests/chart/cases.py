@@ -59,7 +59,7 @@ EVERYTHING: Final[Values] = {
         "persistence": {"storageClassName": "fast"},
         **_EXTRAS,
     },
-    "operator": {"spec": {"maxReplicas": 30}, **_EXTRAS},
+    "operator": {"replicas": 2, "spec": {"maxReplicas": 30}, **_EXTRAS},
     "ingress": {
         "hosts": ["chat.example.org", "www.example.org"],
         "className": "public",

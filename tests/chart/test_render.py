@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -80,6 +81,25 @@ def test_replicas_are_left_to_who_scales() -> None:
     scaled = render({"store": {"autoscaling": {"enabled": True}}})
     assert "replicas" not in find(scaled, "Deployment", "parley-store")["spec"]
     assert find(render(), "Deployment", "parley-store")["spec"]["replicas"] == 2
+
+
+def test_several_operators_share_a_lease() -> None:
+    """More than one operator agree by a Lease, which only they may use; a single one needs none."""
+
+    def leases(manifests: list[helm.Manifest]) -> list[dict[str, Any]]:
+        rules = find(manifests, "Role", "parley-operator")["rules"]
+        return [rule for rule in rules if "leases" in rule["resources"]]
+
+    alone, several = render(), render({"operator": {"replicas": 2}})
+    assert find(alone, "Deployment", "parley-operator")["spec"]["strategy"] == {"type": "Recreate"}
+    assert "LEADER_LEASE" not in helm.environment(pod_specs(alone)["parley-operator"]["containers"][0])
+    assert leases(alone) == []
+    assert find(several, "Deployment", "parley-operator")["spec"]["replicas"] == 2
+    environment = helm.environment(pod_specs(several)["parley-operator"]["containers"][0])
+    create, use = leases(several)
+    assert create["verbs"] == ["create"]
+    assert use["resourceNames"] == [environment["LEADER_LEASE"]]
+    assert use["verbs"] == ["get", "patch"]
 
 
 def test_gateway_object_follows_the_values() -> None:
