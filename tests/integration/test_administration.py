@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -19,6 +20,7 @@ from tests.harness.stack import Stack
 from tests.harness.waiting import eventually
 
 ADMIN = "administrators-test-token"
+PARLEYCTL = Path(sys.executable).with_name("parleyctl")
 SETTINGS = {"ADMIN_TOKENS": ADMIN, "ERASURE_DELAY": "0", "RECOVERY_WINDOW": "1s", "STORAGE_REPORT": "1s"}
 
 
@@ -61,9 +63,7 @@ def admin_url(stack: Stack, store: int = 0) -> str:
 async def ctl(stack: Stack, *arguments: str, answer: str = "", token: str = ADMIN) -> Result:
     """Run parleyctl to its end."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "parley_store.ctl",
+        PARLEYCTL,
         "--url",
         admin_url(stack).removesuffix("/admin"),
         *arguments,

@@ -1,4 +1,4 @@
-"""Run parleyctl: ``python -m parley_store.ctl``."""
+"""Run parleyctl: the console script, or ``python -m parley_store.ctl``."""
 
 from __future__ import annotations
 
