@@ -59,11 +59,17 @@ class Channel:
         self._waiting: deque[_Request] = deque()
         self._queued = 0
         self._running = False
+        self._gathering = False
 
     @property
     def load(self) -> int:
         """Commands that wait or are under way."""
         return self._queued
+
+    @property
+    def gathering(self) -> bool:
+        """Whether an exchange is about to begin: what is submitted now travels with it."""
+        return self._gathering and self._queued < _EXCHANGE_COMMANDS
 
     def submit(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
         """Queue commands; the future gets one answer each, an error of Redis among them as an exception.
@@ -80,7 +86,7 @@ class Channel:
         self._waiting.append(_Request(packed, future))
         self._queued += len(packed)
         if not self._running:
-            self._running = True
+            self._running = self._gathering = True
             self._tasks.start(self._run(), "channel")
         return future
 
@@ -91,6 +97,7 @@ class Channel:
         await self._disconnect()
 
     async def _run(self) -> None:
+        self._gathering = False
         try:
             while self._waiting:
                 batch: list[_Request] = []

@@ -6,9 +6,10 @@ the gateway is registered, and what has come in between is added. So a failed at
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from parley_shared import api
 from parley_shared.errors import UNAVAILABLE, ParleyError
@@ -19,7 +20,7 @@ from parley_store.redis.base import Base, is_identifier
 from parley_store.redis.inbox import Entry, Inboxes
 from parley_store.redis.registry import Registration, Registry, Standing
 from parley_store.redis.relations import Relations
-from parley_store.redis.roster import Head
+from parley_store.redis.roster import Head, Roster
 from parley_store.redis.roster_log import RosterLog
 
 _ENTRIES: Final = 2000
@@ -50,6 +51,14 @@ class _Attempt:
     events: list[api.InboxEvent] = field(default_factory=list)
 
 
+class _Hold(NamedTuple):
+    """What came of taking a pid over: whether it was there, and which gateway and socket held it before."""
+
+    held: bool
+    gateway: str
+    socket: str
+
+
 class Recovery:
     """Recovers sockets."""
 
@@ -59,7 +68,7 @@ class Recovery:
         registry: Registry,
         *,
         inboxes: Inboxes,
-        log: RosterLog,
+        roster: Roster,
         accounts: Accounts,
         relations: Relations,
     ) -> None:
@@ -68,13 +77,14 @@ class Recovery:
         self._accounts = accounts
         self._registry = registry
         self._inboxes = inboxes
-        self._log = log
+        self._roster = roster
+        self._log = RosterLog(base, roster)
 
     async def recover(self, request: api.RecoverRequest) -> api.RecoverResponse:
         """Take over lost sockets."""
         attempts = [_Attempt(recover) for recover in request.recovers]
-        await self._find(attempts)
-        head = await self._log.advance()
+        # What begins together here and below, travels to Redis together.
+        head, _ = await asyncio.gather(self._log.advance(), self._find(attempts))
         await self._look_back(attempts, head)
         results = await self._take_over(request.gateway, attempts)
         for result in results:
@@ -83,48 +93,51 @@ class Recovery:
         return api.RecoverResponse(results=results)
 
     async def _find(self, attempts: Sequence[_Attempt]) -> None:
-        """Find what the pids stand for, and whether their sessions are still there."""
-        run, call = self._base.topology.run, self._base.topology.call
+        """Find what the pids stand for."""
         for attempt in attempts:
             if not is_identifier(attempt.recover.pid):
                 attempt.reason = "unknown_pid"
         asked = _open(attempts)
         work = [(a.recover.pid, ("HMGET", keys.recover(a.recover.pid), "session", "user")) for a in asked]
-        for attempt, (session, user) in zip(asked, await run(work, "recover"), strict=True):
+        answers = await self._base.topology.run(work, "recover")
+        for attempt, (session, user) in zip(asked, answers, strict=True):
             if session is None or user is None:
                 attempt.reason = "unknown_pid"
             else:
                 attempt.session, attempt.user = session.decode(), user.decode()
                 if attempt.recover.session not in {None, attempt.session}:
                     attempt.reason = "session"
-        asked = _open(attempts)
-        items = [(a.session, (keys.session(a.session),), (a.recover.subject or "", "", "")) for a in asked]
-        sessions = await call(scripts.SESSION, items, (self._base.session_ttl_ms,))
-        for attempt, (there, *_) in zip(asked, sessions, strict=True):
-            if not there:
-                attempt.reason = "session"
 
     async def _look_back(self, attempts: Sequence[_Attempt], head: Head) -> None:
-        """Look up what each socket has missed."""
-        for attempt in _open(attempts):
+        """Look up what each socket has missed, and whether its session is still there."""
+        asked = _open(attempts)
+        places = [(a.user, a.recover.position.epoch, a.recover.position.counter) for a in asked]
+        items = [(a.session, (keys.session(a.session),), (a.recover.subject or "", "", "")) for a in asked]
+        sessions, readings = await asyncio.gather(
+            self._base.topology.call(scripts.SESSION, items, (self._base.session_ttl_ms,)),
+            self._inboxes.after(places, _ENTRIES + 1),
+        )
+        for attempt, (there, *_), reading in zip(asked, sessions, readings, strict=True):
             position = attempt.recover.position
             # Who is visible depends on the contacts; here it is only asked whether the log reaches back.
             reaches = self._log.changes(position.roster, ()) is not None
-            if not head.knows(position.roster_epoch, position.roster) or not reaches:
+            if not there:
+                attempt.reason = "session"
+            elif not head.knows(position.roster_epoch, position.roster) or not reaches:
                 attempt.reason = "roster"
-        asked = _open(attempts)
-        places = [(a.user, a.recover.position.epoch, a.recover.position.counter) for a in asked]
-        for attempt, reading in zip(asked, await self._inboxes.after(places, _ENTRIES + 1), strict=True):
-            if reading.outcome:
+            elif reading.outcome:
                 attempt.reason = _REASONS[reading.outcome]
             elif len(reading.entries) > _ENTRIES:
                 attempt.reason = "too_much"
-            else:
-                attempt.epoch, attempt.counter = reading.epoch, reading.counter
-                try:
-                    await self._add(attempt, reading.entries)
-                except _NotRecoverableError as error:
-                    attempt.reason = error.reason
+            attempt.epoch, attempt.counter = reading.epoch, reading.counter
+        more = [(a, r.entries) for a, r in zip(asked, readings, strict=True) if r.entries and not a.reason]
+        await asyncio.gather(*[self._add_or_end(attempt, entries) for attempt, entries in more])
+
+    async def _add_or_end(self, attempt: _Attempt, entries: Sequence[Entry]) -> None:
+        try:
+            await self._add(attempt, entries)
+        except _NotRecoverableError as error:
+            attempt.reason = error.reason
 
     async def _add(self, attempt: _Attempt, entries: Sequence[Entry]) -> None:
         """Look up events and add them, if they are still there and not too many bytes."""
@@ -144,10 +157,13 @@ class Recovery:
         good = _open(attempts)
         try:
             if good:
-                await self._registry.enrol(
-                    gateway,
-                    [(attempt.user, attempt.recover.version) for attempt in good],
-                    [attempt.recover.pid for attempt in good],
+                await asyncio.gather(
+                    self._registry.enrol(
+                        gateway,
+                        [(attempt.user, attempt.recover.version) for attempt in good],
+                        [attempt.recover.pid for attempt in good],
+                    ),
+                    self._accounts.enlist([Enlisting(a.user, a.session, a.recover.pid) for a in good]),
                 )
         except ParleyError as error:
             if error.code.retryable:
@@ -156,49 +172,65 @@ class Recovery:
                 api.RecoverResult(reason=a.reason) if a.reason else api.RecoverResult(failure=failure(error))
                 for a in attempts
             ]
-        await self._accounts.enlist([Enlisting(a.user, a.session, a.recover.pid) for a in good])
-        held = await self._base.topology.call(
+        held, (standings, changes) = await asyncio.gather(
+            self._hold(gateway, good),
+            self._registry.attach(
+                gateway, [Registration(a.user, a.recover.version, "", a.epoch, a.counter) for a in good]
+            ),
+        )
+        # As with an open: whoever ends a session from now on finds the gateway.
+        _, gone, relations, head, _ = await asyncio.gather(
+            self._roster.apply(changes),
+            self._accounts.gone([attempt.session for attempt in good]),
+            self._relations.of([attempt.user for attempt in good]),
+            self._log.advance(),
+            self._close_old(held),
+        )
+        results = {id(a): api.RecoverResult(reason=a.reason) for a in attempts}
+        for attempt, hold, standing, theirs in zip(good, held, standings, relations, strict=True):
+            result = results[id(attempt)]
+            if attempt.session in gone or not hold.held:
+                result.reason = "session" if attempt.session in gone else "unknown_pid"
+                await self._registry.detach(gateway, [(attempt.user, attempt.recover.version)])
+                continue
+            try:
+                result.recovered = await self._complete(attempt, standing, hold)
+                result.recovered.presence = self._presence(attempt, result.recovered.contacts, head)
+                result.recovered.relations = theirs
+            except ParleyError as error:
+                # The gateway repeats the request, and the next answer is right again.
+                result.recovered, result.failure = None, failure(error)
+        await self._name([result.recovered for result in results.values() if result.recovered is not None])
+        return [results[id(attempt)] for attempt in attempts]
+
+    async def _name(self, recovered: Sequence[api.Recovered]) -> None:
+        """Add the names of those whom events are from."""
+        names = await self._inboxes.names([event for each in recovered for event in each.events])
+        for each in recovered:
+            each.names = {event.from_: names[event.from_] for event in each.events if event.from_ in names}
+
+    async def _hold(self, gateway: str, attempts: Sequence[_Attempt]) -> list[_Hold]:
+        """Take the pids over."""
+        answers = await self._base.topology.call(
             scripts.HOLD,
             [
                 (a.recover.pid, (keys.recover(a.recover.pid),), ("", "", a.recover.version, a.recover.socket))
-                for a in good
+                for a in attempts
             ],
             (gateway, self._base.session_ttl_ms),
         )
-        before: dict[int, tuple[str, str]] = {}
-        for attempt, (is_held, old_gateway, old_socket) in zip(good, held, strict=True):
-            before[id(attempt)] = (old_gateway.decode(), old_socket.decode())
-            if not is_held:
-                attempt.reason = "unknown_pid"
-        good = _open(good)
-        standings = await self._registry.attach(
-            gateway, [Registration(a.user, a.recover.version, "", a.epoch, a.counter) for a in good]
-        )
-        # As with an open: whoever ends a session from now on finds the gateway.
-        gone = await self._accounts.gone([attempt.session for attempt in good])
-        for attempt in good:
-            if attempt.session in gone:
-                attempt.reason = "session"
-                await self._registry.detach(gateway, [(attempt.user, attempt.recover.version)])
-        results = {id(a): api.RecoverResult(reason=a.reason) for a in attempts}
-        for attempt, standing in zip(good, standings, strict=True):
-            result = results[id(attempt)]
-            if attempt.reason:
-                continue
-            try:
-                result.recovered = await self._complete(attempt, standing, *before[id(attempt)])
-            except ParleyError as error:
-                # The gateway repeats the request, and the next answer is right again.
-                result.failure = failure(error)
+        return [_Hold(bool(held), gateway.decode(), socket.decode()) for held, gateway, socket in answers]
+
+    async def _close_old(self, held: Sequence[_Hold]) -> None:
+        """Have the sockets closed that held the pids before."""
         closing: dict[str, list[api.StreamItem]] = {}
-        for old_gateway, old_socket in before.values():
-            if old_gateway and old_socket:
-                closing.setdefault(old_gateway, []).append(api.CloseSocket(old_socket))
+        for hold in held:
+            if hold.gateway and hold.socket:
+                closing.setdefault(hold.gateway, []).append(api.CloseSocket(hold.socket))
         await self._base.publish(closing)
-        return [results[id(attempt)] for attempt in attempts]
 
     async def _complete(
-        self, attempt: _Attempt, standing: Standing | ParleyError, old_gateway: str, old_socket: str
+        self, attempt: _Attempt, standing: Standing | ParleyError, before: _Hold
     ) -> api.Recovered:
         """Add what has come since the look back, now that the gateway gets whatever follows.
 
@@ -220,7 +252,6 @@ class Recovery:
             except _NotRecoverableError as error:
                 raise changed from error
             attempt.epoch, attempt.counter = reading.epoch, reading.counter
-        contacts = [contact.peer for contact in standing.contacts]
         return api.Recovered(
             session=attempt.session,
             user=attempt.user,
@@ -228,17 +259,15 @@ class Recovery:
             epoch=attempt.epoch,
             counter=attempt.counter,
             events=attempt.events,
-            presence=await self._presence(attempt, contacts),
-            names=await self._inboxes.names(attempt.events),
-            contacts=contacts,
-            old_gateway=old_gateway or None,
-            old_socket=old_socket or None,
-            relations=(await self._relations.of([attempt.user]))[0],
+            presence=[],
+            names={},
+            contacts=[contact.peer for contact in standing.contacts],
+            old_gateway=before.gateway or None,
+            old_socket=before.socket or None,
         )
 
-    async def _presence(self, attempt: _Attempt, contacts: Sequence[str]) -> list[api.RosterEntry]:
+    def _presence(self, attempt: _Attempt, contacts: Sequence[str], head: Head) -> list[api.RosterEntry]:
         """List whose presence has changed, as far as this user may see it."""
-        head = await self._log.advance()
         everybody = head.total <= self._base.config.roster_limit
         changes = self._log.changes(attempt.recover.position.roster, None if everybody else contacts)
         if changes is None:

@@ -11,7 +11,7 @@ from parley_shared.errors import LAPSED, LATE, ParleyError
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import Base, fresh
 from parley_store.redis.inbox import Contact, parse_peer
-from parley_store.redis.roster import Change, Roster
+from parley_store.redis.roster import Change
 
 TOMBSTONE_MS: Final = 600_000
 """How long a gateway's departure is noted with a user: far longer than any request can be under way."""
@@ -62,9 +62,8 @@ class Standing:
 class Registry:
     """Registers gateways with users and takes them off again."""
 
-    def __init__(self, base: Base, roster: Roster) -> None:
+    def __init__(self, base: Base) -> None:
         self._base = base
-        self._roster = roster
 
     async def enrol(self, gateway: str, users: Sequence[tuple[str, int]], pids: Sequence[str] = ()) -> None:
         """Note users (each with its version) and recovery ids with the gateway, where the reaper finds them.
@@ -80,11 +79,12 @@ class Registry:
 
     async def attach(
         self, gateway: str, registrations: Sequence[Registration], *, contacts: bool = True
-    ) -> list[Standing | ParleyError]:
-        """Register the gateway with users and tell the roster.
+    ) -> tuple[list[Standing | ParleyError], list[Change]]:
+        """Register the gateway with users.
 
         Returns:
-            For each where the user stands; ``late`` when a newer detach had been there before.
+            For each where the user stands, ``late`` when a newer detach had been there before; and what
+            `Roster.apply` must be told then.
         """
         base = self._base
         results = await base.topology.call(
@@ -115,8 +115,7 @@ class Registry:
                 )
             )
         # Also when nothing has changed: a repeat completes what the first request may have left undone.
-        await self._roster.apply(changes)
-        return standings
+        return standings, changes
 
     def _contacts(self, row: Sequence[bytes]) -> list[Contact]:
         contacts = [parse_peer(peer.decode(), value) for peer, value in zip(row[::2], row[1::2], strict=True)]

@@ -64,11 +64,15 @@ class Sessions:
         if not sessions:
             return api.OpenResponse(results=results)
         opens = [request.opens[index] for index in opening]
+        # What begins together here, travels to Redis together.
         try:
-            await self._registry.enrol(
-                request.gateway,
-                [(session.user, open_.version) for session, open_ in zip(sessions, opens, strict=True)],
-                [open_.new_pid for open_ in opens if open_.recovery],
+            await asyncio.gather(
+                self._make(opens, sessions),
+                self._registry.enrol(
+                    request.gateway,
+                    [(session.user, open_.version) for session, open_ in zip(sessions, opens, strict=True)],
+                    [open_.new_pid for open_ in opens if open_.recovery],
+                ),
             )
         except ParleyError as error:
             if error.code is not LAPSED:
@@ -76,16 +80,19 @@ class Sessions:
             for index in opening:
                 results[index].failure = failure(error)
             return api.OpenResponse(results=results)
-        await self._hold(request.gateway, opens, sessions)
-        standings = await self._registry.attach(
-            request.gateway,
-            [
-                Registration(session.user, open_.version, session.username)
-                for open_, session in zip(opens, sessions, strict=True)
-            ],
+        _, (standings, changes) = await asyncio.gather(
+            self._hold(request.gateway, opens, sessions),
+            self._registry.attach(
+                request.gateway,
+                [
+                    Registration(session.user, open_.version, session.username)
+                    for open_, session in zip(opens, sessions, strict=True)
+                ],
+            ),
         )
         # All of it after the gateway was registered: it hears of what changes from then on.
-        gone, relations, answers = await asyncio.gather(
+        _, gone, relations, answers = await asyncio.gather(
+            self._roster.apply(changes),
             self._ended(request.gateway, opens, sessions),
             self._relations.of([session.user for session in sessions]),
             asyncio.gather(*[self._opened(*each) for each in zip(opens, sessions, standings, strict=True)]),
@@ -121,7 +128,7 @@ class Sessions:
         await self._registry.enrol(
             request.gateway, [(attach.user, attach.version) for attach in request.users]
         )
-        standings = await self._registry.attach(
+        standings, changes = await self._registry.attach(
             request.gateway,
             [
                 Registration(attach.user, attach.version, epoch=attach.epoch, counter=attach.counter)
@@ -129,6 +136,7 @@ class Sessions:
             ],
             contacts=False,
         )
+        await self._roster.apply(changes)
         results = []
         for standing in standings:
             if isinstance(standing, ParleyError):
@@ -164,16 +172,23 @@ class Sessions:
         return api.OpenResult(opened=opened)
 
     async def _sessions(self, opens: Sequence[api.Open]) -> list[Found | ParleyError]:
-        """Find or make each session, or say why there is none."""
+        """Find each session, or say what is to be made, or why there is none."""
         found: list[Found | ParleyError] = [ParleyError(INVALID_USERNAME)] * len(opens)
         # A sessionID comes from a client: what cannot be one is not looked up.
         known = [i for i, open_ in enumerate(opens) if open_.session and is_identifier(open_.session)]
-        await self._session(opens, known, found, make=False)
-        new = [i for i, open_ in enumerate(opens) if isinstance(found[i], ParleyError) and open_.username]
-        for index in new:
-            open_ = opens[index]
-            user = user_of_subject(open_.subject) if open_.subject else open_.new_user
-            found[index] = Found(open_.new_session, user, open_.username or "", True)
+        asked = [
+            (session, (keys.session(session),), (opens[i].subject or "", "", ""))
+            for i in known
+            if (session := opens[i].session)
+        ]
+        answers = await self._base.topology.call(scripts.SESSION, asked, (self._base.session_ttl_ms,))
+        for index, (session, *_), (there, user, username, _) in zip(known, asked, answers, strict=True):
+            if there:
+                found[index] = Found(session, user.decode(), username.decode(), False)
+        for index, open_ in enumerate(opens):
+            if isinstance(found[index], ParleyError) and open_.username:
+                new_user = user_of_subject(open_.subject) if open_.subject else open_.new_user
+                found[index] = Found(open_.new_session, new_user, open_.username, True)
         # Noted with the user before it is made, so that it cannot be there without being found.
         noted = [(i, session) for i, session in enumerate(found) if isinstance(session, Found)]
         items = [
@@ -183,30 +198,16 @@ class Sessions:
         for (index, _), allowed in zip(noted, await self._accounts.enlist(items), strict=True):
             if not allowed:
                 found[index] = ParleyError(UNAVAILABLE, "the user is being erased")
-        await self._session(opens, [i for i in new if isinstance(found[i], Found)], found, make=True)
         return found
 
-    async def _session(
-        self,
-        opens: Sequence[api.Open],
-        indexes: Sequence[int],
-        found: list[Found | ParleyError],
-        *,
-        make: bool,
-    ) -> None:
-        items = []
-        for index in indexes:
-            open_ = opens[index]
-            session, user = (open_.new_session, open_.new_user) if make else (open_.session or "", "")
-            if make and open_.subject:
-                user = user_of_subject(open_.subject)
-            username = open_.username or ""
-            items.append((session, (keys.session(session),), (open_.subject or "", user, username)))
-        results = await self._base.topology.call(scripts.SESSION, items, (self._base.session_ttl_ms,))
-        for index, item, (there, user, username, _) in zip(indexes, items, results, strict=True):
-            if there:
-                # New as well when an earlier try of the same request has made it.
-                found[index] = Found(item[0], user.decode(), username.decode(), make)
+    async def _make(self, opens: Sequence[api.Open], sessions: Sequence[Found]) -> None:
+        """Make the new sessions; one that an earlier try of the same request has made stays as it is."""
+        items = [
+            (made.session, (keys.session(made.session),), (open_.subject or "", made.user, made.username))
+            for open_, made in zip(opens, sessions, strict=True)
+            if made.new
+        ]
+        await self._base.topology.call(scripts.SESSION, items, (self._base.session_ttl_ms,))
 
     async def _hold(self, gateway: str, opens: Sequence[api.Open], sessions: Sequence[Found]) -> None:
         items = [

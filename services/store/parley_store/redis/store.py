@@ -29,7 +29,6 @@ from parley_store.redis.recovery import Recovery
 from parley_store.redis.registry import Registry
 from parley_store.redis.relations import Relations
 from parley_store.redis.roster import Roster, username_of
-from parley_store.redis.roster_log import RosterLog
 from parley_store.redis.sessions import Sessions
 from parley_store.redis.storage import Storage
 from parley_store.redis.topology import make_topology
@@ -55,7 +54,7 @@ class RedisStore:
         self._roster = Roster(base)
         self._history = History(base)
         self._inboxes = Inboxes(base, self._history, self._roster)
-        registry = Registry(base, self._roster)
+        registry = Registry(base)
         accounts = Accounts(base, durability)
         relations = self._relations = Relations(base, durability)
         self._sessions = Sessions(
@@ -77,7 +76,7 @@ class RedisStore:
             base,
             registry,
             inboxes=self._inboxes,
-            log=RosterLog(base, self._roster),
+            roster=self._roster,
             accounts=accounts,
             relations=relations,
         )
