@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tests.chaos.screen import Screen, Sent
+from tests.chaos.timing import AWAY
 from tests.harness.client import CallError
 from tests.harness.journal import Entry, Journal
 from tests.harness.js_client import JsClient, JsDriver
@@ -52,8 +54,9 @@ class Person:
     @property
     def connected(self) -> bool:
         """Whether the last thing heard of its connection is that there is one."""
-        kinds = (entry.kind for entry in reversed(self.entries) if entry.kind in {"connect", "disconnect"})
-        return next(kinds, "disconnect") == "connect"
+        told = {"connect", "disconnect", AWAY}
+        kinds = (entry.kind for entry in reversed(self.entries) if entry.kind in told)
+        return next(kinds, AWAY) == "connect"
 
     def look(self) -> Screen:
         """Bring the screen up to date and return it."""
@@ -73,11 +76,12 @@ class Person:
         self.present.set()
 
     def vanish(self) -> None:
-        """Note that the Node process is gone, and the screen with it."""
+        """Send nothing more: the Node process is about to go, and the screen with it."""
         self.present.clear()
 
     async def return_in(self, driver: JsDriver) -> None:
         """Come back in another Node process, with the session and nothing else."""
+        self._note_away()
         client = await driver.open(self.url, {"sessionID": self.session_id}, name=self.name, **CLIENT_OPTIONS)
         self._client = client
         self.journals.append(client.journal)
@@ -91,11 +95,16 @@ class Person:
         """Disconnect in order: everybody is told after a while."""
         self.present.clear()
         await self._do("close")
+        self._note_away()
 
     async def enter(self) -> None:
         """Connect again after `leave`."""
         await self._do("open_again")
         self.present.set()
+
+    def _note_away(self) -> None:
+        """Note that the client has not been there for a reason of its own, which no server can help."""
+        self.journals[-1].add(Entry(AWAY, details={"at": time.time() * 1000}))
 
     async def _do(self, command: str) -> None:
         assert self._client is not None

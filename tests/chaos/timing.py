@@ -9,6 +9,12 @@ from tests.harness.journal import Entry
 
 NOTICED_MS: Final = 1000
 """A connection whose gateway is killed breaks at once; a later break has another cause."""
+AWAY: Final = "away"
+"""The kind of the entry that says: here the client left, or its process died, for a reason of its own.
+
+A process that dies writes no "disconnect": without this entry the sign-in of the next process, however much
+later, would pass for the end of the return before it.
+"""
 
 
 def recovery_times(killed_at: float, journals: Iterable[Sequence[Entry]]) -> list[float]:
@@ -43,11 +49,11 @@ def _complete_at(killed_at: float, entries: Sequence[Entry]) -> float | None:
             if at > killed_at + NOTICED_MS:
                 return None
             lost = entry.kind == "disconnect"
+        elif entry.kind == AWAY or (entry.kind == "disconnect" and back_at is not None):
+            break
         elif back_at is None:
             if entry.kind == "connect":
                 back_at = complete_at = at
-        elif entry.kind == "disconnect":
-            break
         elif entry.name == "users" or (entry.name == "private message" and entry.args[0]["at"] <= back_at):
             complete_at = at
     return complete_at

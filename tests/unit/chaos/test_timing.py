@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.timing import percentile, recovery_times
+from tests.chaos.timing import AWAY, percentile, recovery_times
 from tests.harness.journal import Entry
 
 
@@ -28,6 +28,14 @@ def test_who_was_elsewhere_or_came_not_back_does_not_count() -> None:
     elsewhere = [entry("connect", 0), entry("event", 1200, "user connected"), entry("disconnect", 3000)]
     away = [entry("connect", 0), entry("disconnect", 1010)]
     assert recovery_times(1000, [elsewhere, away, []]) == []
+
+
+def test_what_a_client_does_later_is_no_part_of_its_return() -> None:
+    """A process that dies after the return, or before it, and signs in anew in another, does not count."""
+    back = [entry("connect", 0), entry("disconnect", 1010), entry("connect", 1200)]
+    anew = [entry(AWAY, 19000), entry("connect", 19100), entry("event", 19340, "users")]
+    assert recovery_times(1000, [[*back, *anew]]) == [0.2]
+    assert recovery_times(1000, [[*back[:2], *anew]]) == []
 
 
 def test_percentiles_are_of_the_nearest_rank() -> None:
