@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.harness.client import Client
@@ -204,6 +205,28 @@ async def test_a_new_client_waits_while_redis_is_away(stack: Stack, js: JsDriver
     assert not [
         entry for entry in ann.journal.kinds("connect_error") if entry.details["reason"] == "invalid username"
     ]
+
+
+async def test_a_gateway_that_starts_lets_nobody_in_before_it_has_a_lease(stack: Stack, js: JsDriver) -> None:
+    """Until then a handshake is answered 503 with Retry-After; later, clients come in by themselves."""
+    stack.gateways[0].kill()
+    stack.redis.kill()
+    stack.gateways[0].spawn()
+    async with aiohttp.ClientSession() as http:
+
+        async def refused() -> bool:
+            try:
+                async with http.get(stack.gateway_url(0) + "/socket.io/?EIO=4&transport=polling") as answer:
+                    return answer.status == 503 and int(answer.headers["Retry-After"]) > 0
+            except aiohttp.ClientConnectionError:
+                return False
+
+        await eventually(refused, 30)
+    ann = await js.open(stack.gateway_url(0), {"username": "ann"}, transports=("websocket",))
+    await ann.journal.wait(lambda entry: entry.kind == "connect_error")
+    await asyncio.to_thread(stack.redis.start)
+    await ann.signed_in(timeout_seconds=60)
+    assert [entry.kind for entry in ann.journal.kinds("disconnect")] == []
 
 
 async def test_a_paused_gateway_starts_over(stack: Stack, js: JsDriver) -> None:

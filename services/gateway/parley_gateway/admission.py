@@ -21,6 +21,7 @@ class Admission:
 
     Args:
         metrics: Outcomes.
+        begun: Tells whether the gateway has a lease; before that, nobody can be let in.
         connections: Counts the open connections.
         max_connections: At which the gateway is full.
         rate: New connections a second.
@@ -32,6 +33,7 @@ class Admission:
         self,
         *,
         metrics: Metrics,
+        begun: Callable[[], bool],
         connections: Callable[[], int],
         max_connections: int,
         rate: float,
@@ -39,6 +41,7 @@ class Admission:
         remote: Callable[[web.Request], str],
     ) -> None:
         self._metrics = metrics
+        self._begun = begun
         self._connections = connections
         self._max_connections = max_connections
         self._rate = rate
@@ -57,6 +60,8 @@ class Admission:
         """Decide about a handshake: None lets it pass."""
         if self.closed_because is not None:
             return self._refuse("draining", self.closed_because, 2)
+        if not self._begun():
+            return self._refuse("starting", "this server is starting", 1)
         if self.full:
             return self._refuse("full", "this server is full", 5)
         if not self._bucket.take(self._rate, max(1.0, self._rate)):

@@ -127,6 +127,7 @@ class Gateway:
         )
         self.admission = Admission(
             metrics=self.metrics,
+            begun=lambda: self.life.begun,
             connections=lambda: len(self.server.sessions()),
             max_connections=config.max_connections,
             rate=config.connect_rate,

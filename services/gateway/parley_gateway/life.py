@@ -101,6 +101,8 @@ class Life:
         self.missing: dict[str, str] = {"lease": "not taken yet"}
         self.incarnation = ""
         self._heard = ""
+        self.begun = False
+        """Whether there is a lease to register clients under, and a roster to show them."""
         self._over = asyncio.Event()
         self._looking_up = asyncio.Lock()
         self._looked_up_at = 0.0
@@ -124,6 +126,7 @@ class Life:
                 await self._over.wait()
             finally:
                 await tasks.close()
+            self.begun = False
             self.missing = {"lease": "lapsed; starting over"}
             logger.warning("the lease has lapsed: starting over under a new id")
             self._do.close_all("lapsed")
@@ -131,8 +134,11 @@ class Life:
             self._do.on_new_id(self.gateway_id)
 
     def lapsed(self, gateway_id: str) -> None:
-        """End the life under an id, if it is the present one: the store says that its lease is gone."""
-        if gateway_id == self.gateway_id:
+        """End the life under an id, if it is the present one: the store says that its lease is gone.
+
+        A life that has not begun has no lease to lose; the next beat tells whether the one it gets is held.
+        """
+        if self.begun and gateway_id == self.gateway_id:
             self._over.set()
 
     async def _begin(self, tasks: TaskGroup) -> None:
@@ -142,6 +148,7 @@ class Life:
         # The lease's answer came before the snapshot is taken, so no change falls between.
         await self._load_roster()
         self.missing = {"bus": "no probe has come back yet"}
+        self.begun = True
         for part, name in (
             (self._follow_deliveries(), "deliveries"),
             (self._follow_roster(tasks), "roster"),

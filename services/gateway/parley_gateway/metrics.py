@@ -7,7 +7,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from parley_gateway.sio import reasons
 
 TRANSPORTS = ("websocket", "polling")
-CONNECT_RESULTS = ("opened", "resumed", "recovered", "refused", "unavailable", "full", "rate", "draining")
+CONNECT_RESULTS = (
+    "opened",
+    "resumed",
+    "recovered",
+    "refused",
+    "unavailable",
+    "full",
+    "rate",
+    "draining",
+    "starting",
+)
 DISCONNECT_REASONS = (*reasons.ALL, "drain", "shed", "lapsed", "reset", "taken over", "other")
 MESSAGE_RESULTS = ("stored", "duplicate", "refused", "limited", "unavailable")
 RECOVERY_RESULTS = (

@@ -10,10 +10,13 @@ from parley_gateway.admission import Admission
 from parley_gateway.metrics import Metrics
 
 
-def admission(*, connections: int = 0, rate: float = 1000, address_rate: float = 0) -> Admission:
+def admission(
+    *, begun: bool = True, connections: int = 0, rate: float = 1000, address_rate: float = 0
+) -> Admission:
     """Admission for a gateway that can hold ten connections."""
     return Admission(
         metrics=Metrics(),
+        begun=lambda: begun,
         connections=lambda: connections,
         max_connections=10,
         rate=rate,
@@ -48,6 +51,14 @@ def test_a_leaving_gateway_takes_nobody() -> None:
     answer = ask(target)
     assert answer is not None
     assert answer.status == 503
+
+
+def test_a_starting_gateway_takes_nobody_yet() -> None:
+    """Without a lease no socket can be registered: 503 with Retry-After."""
+    answer = ask(admission(begun=False))
+    assert answer is not None
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) >= 1
 
 
 def test_new_connections_are_limited_in_rate() -> None:

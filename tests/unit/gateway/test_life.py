@@ -73,13 +73,14 @@ class Bench:
                 drain=lambda on: self.done.append("drain" if on else "no drain"),
             ),
         )
-        self.store.prepare("lease", *[self._lease] * 1000)
+        self.store.prepare("lease", *[lambda _: self.lease()] * 1000)
         self.store.prepare("roster", *[api.RosterResponse(epoch="r", version=1, total=0, entries=[])] * 1000)
 
     async def _reattach(self) -> None:
         self.done.append("reattached")
 
-    def _lease(self, _request: api.LeaseRequest) -> api.LeaseResponse:
+    def lease(self) -> api.LeaseResponse:
+        """Make the store's answer to a beat."""
         return api.LeaseResponse(
             held=True,
             now=1,
@@ -89,6 +90,23 @@ class Bench:
             roster_version=1,
             gateways=[],
         )
+
+
+async def test_a_life_that_has_not_begun_cannot_lapse() -> None:
+    """An answer to a socket that came too early says `lapsed`: the life that begins goes on under its id."""
+    bench = Bench()
+    lease: asyncio.Future[api.LeaseResponse] = asyncio.get_running_loop().create_future()
+    bench.store.answers["lease"].appendleft(lease)
+    bench.tasks.start(bench.life.run(), "life")
+    try:
+        await eventually(lambda: bench.store.requests("lease"))
+        begun_early = bench.life.begun
+        bench.life.lapsed(bench.life.gateway_id)
+        lease.set_result(bench.lease())
+        await eventually(lambda: len(bench.store.requests("lease")) > 1)
+    finally:
+        await bench.tasks.close()
+    assert (begun_early, bench.life.begun, bench.done) == (False, True, [])
 
 
 @pytest.fixture
