@@ -15,8 +15,6 @@ export interface Chat {
   /** The person whose conversation is open, null for none. Follows the address, so Back works. */
   readonly open: Readonly<ShallowRef<string | null>>;
   show(peer: string | null): void;
-  /** Leave, and forget everything this browser has kept. */
-  signOut(): void;
 }
 
 const ADDRESS = /^#\/with\/([A-Za-z0-9_-]+)$/;
@@ -33,6 +31,7 @@ export function createChat(): Chat {
     tab,
     whenGone,
     arrived: (message, from) => attention.arrived(message, from),
+    forgotten: () => drafts.clear(),
   });
   holdLock(tab);
 
@@ -58,14 +57,10 @@ export function createChat(): Chat {
     if (addressed() !== peer) history.pushState(null, "", address);
   };
   window.addEventListener("popstate", () => (open.value = addressed()));
-  const signOut = (): void => {
-    client.signOut();
-    drafts.clear();
-  };
   watch(client.phase, (phase) => {
     if (phase === "signed-out") show(null);
   });
-  return { client, drafts, attention, open, show, signOut };
+  return { client, drafts, attention, open, show };
 }
 
 function addressed(): string | null {

@@ -91,6 +91,7 @@ describe("signing in", () => {
     expect(here.client.me.value!.userID).toBe(there.id);
     here.client.changedElsewhere("session", null);
     expect(here.client.phase.value).toBe("signed-out");
+    expect(here.client.refusal.value!.text).toContain("signed out");
   });
 
   it("forgets everything when signing out", async () => {

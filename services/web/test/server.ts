@@ -34,6 +34,11 @@ export class ContractServer {
   readonly unlisted = new Set<string>();
   /** Token -> username; when set, every connect must show one of them. */
   tokens: Map<string, string> | null = null;
+  /** Pairs "who whom", as many as blocks and mutes. */
+  readonly blocks = new Set<string>();
+  readonly mutes = new Set<string>();
+  /** Lines in one page of an export. */
+  exportPage = 2;
   private readonly messages = new Map<string, Message[]>();
   private readonly reads = new Map<string, number>();
   private readonly http = createServer();
@@ -92,6 +97,22 @@ export class ContractServer {
     this.io.to(user).emit(event, ...args);
   }
 
+  /** End a session as an administrator or another browser does. */
+  end(sessionID: string, reason: string): void {
+    if (reason !== "kicked") this.sessions.delete(sessionID);
+    for (const socket of this.io.sockets.sockets.values()) {
+      if ((socket.data as { sessionID: string }).sessionID !== sessionID) continue;
+      socket.emit("session ended", { reason });
+      socket.disconnect();
+    }
+  }
+
+  relations(me: string): { blocked: string[]; muted: string[] } {
+    const of = (pairs: Set<string>): string[] =>
+      [...pairs].filter((pair) => pair.startsWith(`${me} `)).map((pair) => pair.slice(me.length + 1));
+    return { blocked: of(this.blocks), muted: of(this.mutes) };
+  }
+
   private admit(socket: Socket): string | null {
     const auth = socket.handshake.auth as Record<string, string>;
     let username = auth["username"];
@@ -121,10 +142,16 @@ export class ContractServer {
       );
       socket.broadcast.emit("user connected", { userID: me, username: user.username, connected: true, messages: [] });
     }
+    const told = this.relations(me);
+    if (told.blocked.length + told.muted.length > 0) socket.emit("relations", told);
+    this.personal(socket, me, sessionID);
     socket.on("private message", (body: { id: string; to: string; content: string }, ack: Ack) => {
       this.received.push(body.id);
       const answer = this.intercept?.(body) ?? null;
       if (answer !== null && answer !== "drop") return ack(answer);
+      if (this.blocks.has(`${me} ${body.to}`) || this.blocks.has(`${body.to} ${me}`)) {
+        return ack({ ok: false, code: "blocked", message: "One of the two has blocked the other.", retryable: false });
+      }
       const list = this.conversation(me, body.to);
       let message = list.find((item) => item.id === body.id);
       if (message === undefined) {
@@ -158,6 +185,50 @@ export class ContractServer {
     socket.on("disconnect", () => {
       user.sockets.delete(socket);
       if (user.sockets.size === 0) this.io.emit("user disconnected", me);
+    });
+  }
+
+  private personal(socket: Socket, me: string, sessionID: string): void {
+    const own = (): string[] => [...this.sessions].filter(([, user]) => user === me).map(([session]) => session);
+    for (const [event, pairs, on] of [
+      ["block", this.blocks, true],
+      ["unblock", this.blocks, false],
+      ["mute", this.mutes, true],
+      ["unmute", this.mutes, false],
+    ] as const) {
+      socket.on(event, ({ user }: { user: string }, ack: Ack) => {
+        pairs[on ? "add" : "delete"](`${me} ${user}`);
+        socket.to(me).emit("relations", this.relations(me));
+        ack({ ok: true, ...this.relations(me) });
+      });
+    }
+    socket.on("relations", (_: object, ack: Ack) => ack({ ok: true, ...this.relations(me) }));
+    socket.on("sessions", (_: object, ack: Ack) => {
+      const sessions = own().map((session, index) => ({
+        session: `handle of ${session}`,
+        used: index,
+        current: session === sessionID,
+      }));
+      ack({ ok: true, sessions });
+    });
+    socket.on("log out", (which: { session?: string; all?: boolean }, ack: Ack) => {
+      const ending = own().filter((session) =>
+        which.all ? true : which.session === undefined ? session === sessionID : which.session === `handle of ${session}`,
+      );
+      ack({ ok: true, ended: ending.length });
+      for (const session of ending) this.end(session, "log out");
+    });
+    socket.on("export", ({ after }: { after?: string }, ack: Ack) => {
+      const all = [...this.messages.values()].flat().filter((message) => message.from === me);
+      const start = Number(after ?? 0);
+      const end = start + this.exportPage;
+      ack({ ok: true, lines: all.slice(start, end), after: end < all.length ? String(end) : null });
+    });
+    socket.on("erase", ({ userID }: { userID: string }, ack: Ack) => {
+      if (userID !== me) return ack({ ok: false, code: "malformed", message: "not yours", retryable: false });
+      ack({ ok: true, job: "job" });
+      this.users.delete(me);
+      for (const session of own()) this.end(session, "erased");
     });
   }
 

@@ -45,6 +45,7 @@ export function openTab(url: string, keep = new Keep(memoryShelf()), tab = `tab-
     tab,
     whenGone: (other, gone) => void waiting.set(other, [...(waiting.get(other) ?? []), gone]),
     arrived: (message, from) => void arrived.push({ message, from }),
+    forgotten: () => undefined,
   });
   return { client, keep, arrived, gone: (other) => waiting.get(other)?.forEach((call) => call()) };
 }

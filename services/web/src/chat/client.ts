@@ -7,13 +7,15 @@
 
 import { shallowReactive, shallowRef } from "vue";
 
-import { ContractError, type Message, RequestError, type UserEntry } from "./contract";
+import { Account } from "./account";
+import { type Announcement, ContractError, type Message, RequestError, type UserEntry } from "./contract";
 import { Conversation } from "./conversation";
 import type { Keep } from "./keep";
 import { Link } from "./link";
 import { Outbox, type Owner, type Pending } from "./outbox";
 import { People, type Person } from "./people";
 import {
+  endingOf,
   forgetSession,
   handshakeAuth,
   loadSession,
@@ -43,8 +45,10 @@ export interface ClientPorts {
   /** This tab's id. */
   readonly tab: string;
   whenGone(tab: string, gone: () => void): void;
-  /** A message from somebody else has arrived (not one of a page or a reload). */
+  /** A message from somebody else, who is not muted, has arrived (not one of a page or a reload). */
   arrived(message: Message, from: Person | undefined): void;
+  /** Everything this browser has kept is gone. */
+  forgotten(): void;
 }
 
 export class Client {
@@ -58,6 +62,12 @@ export class Client {
   readonly people = new People();
   readonly conversations = shallowReactive(new Map<string, Conversation>());
   readonly outbox: Outbox;
+  readonly account = new Account(() => {
+    if (this.link === null) throw new Error("signed out");
+    return this.link;
+  });
+  /** The newest announcement that has not been put away. */
+  readonly announcement = shallowRef<Announcement | null>(null);
 
   private session: Session | null = null;
   private link: Link | null = null;
@@ -92,10 +102,31 @@ export class Client {
   }
 
   /** Leave, and forget everything this browser has kept: the session, drafts, messages not sent. */
-  signOut(): void {
+  signOut(why: Refusal | null = null): void {
     this.leave();
     this.ports.keep.clear();
-    this.refusal.value = null;
+    this.ports.forgotten();
+    this.refusal.value = why;
+    this.lastUsername = "";
+  }
+
+  /** Tell the server to end this session, or every one, and sign out. */
+  async logOut({ everywhere }: { everywhere: boolean }): Promise<void> {
+    try {
+      await this.account.logOut(everywhere);
+    } catch (error) {
+      // This browser forgets its session whatever the server says; only "everywhere" would be a lie.
+      if (everywhere) throw error;
+      report(error);
+    }
+    this.signOut();
+  }
+
+  /** Have the server erase the user, and sign out. */
+  async erase(): Promise<void> {
+    const token = this.session?.token != null;
+    await this.account.erase(this.me.value?.userID ?? "");
+    this.signOut(endingOf("erased", token));
   }
 
   /** The network or the person is back: do not wait for the next attempt. */
@@ -108,8 +139,11 @@ export class Client {
     this.outbox.changedElsewhere(key, value);
     const change = sessionChange(key, value);
     if (change === null) return;
-    if (change.session === null) this.leave();
-    else if (change.session.expired) return; // This tab's connection is good for as long as it lasts.
+    if (change.session === null) {
+      this.leave();
+      // The server may have said why already, and more exactly.
+      this.refusal.value ??= endingOf("log out", false);
+    } else if (change.session.expired) return; // This tab's connection is good for as long as it lasts.
     else if (change.session.sessionID !== this.session?.sessionID) this.connect(change.session);
     else this.session = change.session;
   }
@@ -201,7 +235,9 @@ export class Client {
     this.phase.value = "connecting";
     const link = new Link(this.ports.url, () => handshakeAuth(this.session ?? session), {
       connect: (recovered) => {
-        if (recovered) this.caughtUp();
+        if (!recovered) return;
+        this.caughtUp();
+        this.account.refresh().catch(report);
       },
       disconnect: () => {
         this.online.value = false;
@@ -219,6 +255,9 @@ export class Client {
         else this.peerRead(from, seq);
       },
       typing: (userID) => this.people.startedTyping(userID),
+      relations: (relations) => this.account.took(relations),
+      announcement: (announcement) => (this.announcement.value = announcement),
+      ended: (reason) => this.ended(reason),
     });
     this.link = link;
     link.open();
@@ -232,6 +271,8 @@ export class Client {
     this.online.value = false;
     this.me.value = null;
     this.outbox.close();
+    this.account.clear();
+    this.announcement.value = null;
     this.people.clear();
     this.conversations.clear();
     this.unsaidReads.clear();
@@ -251,8 +292,23 @@ export class Client {
     }
   }
 
+  /** The session was ended, here or elsewhere; the server closes the socket for good. */
+  private ended(reason: string): void {
+    const { username = "", token = null } = this.session ?? {};
+    const why = endingOf(reason, token !== null);
+    // Whoever signs out from afar, or erases themselves, wants nothing to be left here either.
+    if (reason === "log out" || reason === "erased") this.signOut(why);
+    else {
+      this.leave();
+      this.refusal.value = why;
+      if (!why.resumable) forgetSession(this.ports.keep);
+    }
+    if (reason !== "erased") this.lastUsername = username;
+  }
+
   private opened(sessionID: string, userID: string): void {
     if (this.session === null) return;
+    this.account.clear();
     if (this.me.value !== null && this.me.value.userID !== userID) this.conversations.clear();
     this.session = { ...this.session, sessionID };
     this.me.value = { userID, username: this.session.username };
@@ -312,7 +368,7 @@ export class Client {
     this.fill(conversation);
     if (message.from === me || !fresh) return;
     this.people.stoppedTyping(peer);
-    this.ports.arrived(message, this.people.all.get(peer));
+    if (!this.account.muted.value.has(peer)) this.ports.arrived(message, this.people.all.get(peer));
   }
 
   private peerRead(peer: string, seq: number): void {

@@ -60,6 +60,33 @@ export interface ReadEvent {
   readonly seq: number;
 }
 
+/** Whom the user has blocked and muted, as userIDs. */
+export interface Relations {
+  readonly blocked: readonly string[];
+  readonly muted: readonly string[];
+}
+
+/** One of the user's own sessions; `session` names it without being the secret that it is. */
+export interface OwnSession {
+  readonly session: string;
+  /** When it was used last. */
+  readonly used: number;
+  /** Whether it is this browser's. */
+  readonly current: boolean;
+}
+
+/** One page of `export`: JSON objects; `after` asks for the next page, null at the end. */
+export interface ExportPage {
+  readonly lines: readonly unknown[];
+  readonly after: string | null;
+}
+
+/** What the administrators tell everybody. */
+export interface Announcement {
+  readonly content: string;
+  readonly at: number;
+}
+
 /** The longest content the server takes, in characters (Unicode code points). */
 export const MAX_CONTENT = 32_768;
 
@@ -158,6 +185,17 @@ export function parseTyping(value: unknown): string {
   return text(fields(value, "typing"), "from", "typing");
 }
 
+/** Read a `session ended` event: the reason. */
+export function parseEnded(value: unknown): string {
+  return text(fields(value, "session ended"), "reason", "session ended");
+}
+
+/** Read an `announcement` event. */
+export function parseAnnouncement(value: unknown): Announcement {
+  const from = fields(value, "announcement");
+  return { content: text(from, "content", "announcement"), at: count(from, "at", "announcement") };
+}
+
 function parseFailure(from: Fields): Failure {
   return {
     code: text(from, "code", "failure"),
@@ -203,6 +241,35 @@ export function parseUsersPage(value: unknown): UsersPage {
   const from = succeeded(value);
   return {
     users: list(from["users"], "answer.users", parseUser),
+    after: from["after"] === null || from["after"] === undefined ? null : text(from, "after", "answer"),
+  };
+}
+
+/** Read a `relations` event, or the answer to a change. Raises `RequestError` when it was refused. */
+export function parseRelations(value: unknown): Relations {
+  const from = succeeded(value);
+  const ids = (key: string): string[] =>
+    list(from[key], `relations.${key}`, (item) => text({ item }, "item", `relations.${key}`));
+  return { blocked: ids("blocked"), muted: ids("muted") };
+}
+
+/** Read the answer to `sessions`. Raises `RequestError` when it was refused. */
+export function parseSessions(value: unknown): OwnSession[] {
+  return list(succeeded(value)["sessions"], "answer.sessions", (item) => {
+    const from = fields(item, "session");
+    return {
+      session: text(from, "session", "session"),
+      used: count(from, "used", "session"),
+      current: from["current"] === true,
+    };
+  });
+}
+
+/** Read the answer to `export`. Raises `RequestError` when it was refused. */
+export function parseExport(value: unknown): ExportPage {
+  const from = succeeded(value);
+  return {
+    lines: list(from["lines"], "answer.lines", (line) => fields(line, "line")),
     after: from["after"] === null || from["after"] === undefined ? null : text(from, "after", "answer"),
   };
 }

@@ -8,19 +8,28 @@
 import { io, type Socket } from "socket.io-client";
 
 import {
+  type Announcement,
+  type ExportPage,
   type HistoryPage,
   type Message,
+  type OwnSession,
+  parseAnnouncement,
   parseDone,
+  parseEnded,
+  parseExport,
   parseHistory,
   parseMessage,
   parseRead,
+  parseRelations,
   parseSendAck,
   parseSession,
+  parseSessions,
   parseTyping,
   parseUser,
   parseUsers,
   parseUsersPage,
   type ReadEvent,
+  type Relations,
   type SendAck,
   type UserEntry,
   type UsersPage,
@@ -40,7 +49,14 @@ export interface LinkEvents {
   message(message: Message): void;
   read(event: ReadEvent): void;
   typing(userID: string): void;
+  relations(relations: Relations): void;
+  announcement(announcement: Announcement): void;
+  /** The session has ended, and the server is about to close the socket for good. */
+  ended(reason: string): void;
 }
+
+/** What a user can decide about another. */
+export type Relating = "block" | "unblock" | "mute" | "unmute";
 
 /** How long an answer may take. The server answers within its own deadline, which is shorter. */
 const ANSWER_MS = 20_000;
@@ -75,6 +91,9 @@ export class Link {
     this.socket.on("private message", (value) => on.message(parseMessage(value)));
     this.socket.on("read", (value) => on.read(parseRead(value)));
     this.socket.on("typing", (value) => on.typing(parseTyping(value)));
+    this.socket.on("relations", (value) => on.relations(parseRelations(value)));
+    this.socket.on("announcement", (value) => on.announcement(parseAnnouncement(value)));
+    this.socket.on("session ended", (value) => on.ended(parseEnded(value)));
   }
 
   open(): void {
@@ -116,6 +135,31 @@ export class Link {
 
   typing(peer: string): void {
     if (this.socket.connected) this.socket.volatile.emit("typing", { to: peer });
+  }
+
+  async relate(how: Relating, user: string): Promise<Relations> {
+    return parseRelations(await this.ask(how, { user }));
+  }
+
+  async relations(): Promise<Relations> {
+    return parseRelations(await this.ask("relations", {}));
+  }
+
+  async sessions(): Promise<OwnSession[]> {
+    return parseSessions(await this.ask("sessions", {}));
+  }
+
+  /** End this session, another by its handle, or every one. */
+  async logOut(which: { session?: string; all?: true }): Promise<void> {
+    parseDone(await this.ask("log out", which));
+  }
+
+  async export(after: string | null): Promise<ExportPage> {
+    return parseExport(await this.ask("export", after === null ? {} : { after }));
+  }
+
+  async erase(userID: string): Promise<void> {
+    parseDone(await this.ask("erase", { userID }));
   }
 
   private ask(event: string, body: object): Promise<unknown> {

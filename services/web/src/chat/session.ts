@@ -56,6 +56,10 @@ export function handshakeAuth(session: Session): Record<string, string> {
 export interface Refusal {
   readonly text: string;
   readonly wantsToken: boolean;
+  /** The session is still good: it can be gone on with. */
+  readonly resumable?: boolean;
+  /** It is what the person wanted, and no fault. */
+  readonly wanted?: boolean;
 }
 
 /** Put the reason of a CONNECT_ERROR into words; `resumed` tells whether a known session was shown. */
@@ -71,5 +75,21 @@ export function refusalOf(message: string, resumed: boolean): Refusal {
         : { text: "This name cannot be used here. Please choose another.", wantsToken: false };
     default:
       return { text: `The server refused: ${message}`, wantsToken: false };
+  }
+}
+
+/** Put the reason of `session ended` into words; `token` tells whether the session was opened with one. */
+export function endingOf(reason: string, token: boolean): Refusal {
+  switch (reason) {
+    case "log out":
+      return { text: "This session was signed out. Please sign in again.", wantsToken: token };
+    case "erased":
+      return { text: "Your account was erased.", wantsToken: token, wanted: true };
+    case "kicked":
+      return { text: "An administrator has disconnected you.", wantsToken: token, resumable: true };
+    case "revoked":
+      return { text: "An administrator has ended your session. Please sign in again.", wantsToken: token };
+    default:
+      return { text: "Your session has ended. Please sign in again.", wantsToken: token };
   }
 }
