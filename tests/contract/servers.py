@@ -41,8 +41,17 @@ def node_id(server: RedisServer) -> str:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, count: int = 3) -> Iterator[list[RedisServer]]:
-    """Run a cluster of masters that share all slots evenly."""
+def cluster(
+    folder: Path, count: int = 3, *, replicas: bool = False, executable: Path | None = None
+) -> Iterator[list[RedisServer]]:
+    """Run a cluster of masters that share all slots evenly.
+
+    Args:
+        folder: Where they keep their files.
+        count: How many masters.
+        replicas: Whether each has a replica; these come after the masters, in the same order.
+        executable: Another server than the one found first.
+    """
     servers = [
         RedisServer(
             free_port(),
@@ -52,16 +61,21 @@ def cluster(folder: Path, count: int = 3) -> Iterator[list[RedisServer]]:
                 "yes",
                 "--cluster-node-timeout",
                 "2000",
+                # By default a master waits five seconds for further replicas before it sends its data.
+                "--repl-diskless-sync-delay",
+                "0",
                 # Not the default (port + 10000), which may be somebody else's.
                 "--cluster-port",
                 str(free_port()),
             ],
+            executable=executable,
         )
-        for number in range(count)
+        for number in range(2 * count if replicas else count)
     ]
     try:
-        for number, server in enumerate(servers):
+        for server in servers:
             server.start()
+        for number, server in enumerate(servers[:count]):
             first, last = number * _SLOTS // count, (number + 1) * _SLOTS // count - 1
             with client(server) as connection:
                 command(connection, "CLUSTER ADDSLOTSRANGE", first, last)
@@ -70,7 +84,12 @@ def cluster(folder: Path, count: int = 3) -> Iterator[list[RedisServer]]:
                 bus = server_bus(server)
                 command(connection, "CLUSTER MEET", "127.0.0.1", server.port, bus)
         for server in servers:
-            _wait(partial(_cluster_is_ok, server, count))
+            _wait(partial(_cluster_is_ok, server, len(servers)))
+        for server, master in zip(servers[count:], servers, strict=False):
+            with client(server) as connection:
+                command(connection, "CLUSTER REPLICATE", node_id(master))
+        for server in servers[count:]:
+            _wait(partial(_follows, server))
         yield servers
     finally:
         for server in servers:
@@ -82,6 +101,11 @@ def server_bus(server: RedisServer) -> int:
     with client(server) as connection:
         answer = connection.config_get("cluster-port")
     return int(answer["cluster-port"])
+
+
+def _follows(server: RedisServer) -> bool:
+    with client(server) as connection:
+        return bool(connection.info("replication").get("master_link_status") == "up")
 
 
 def _cluster_is_ok(server: RedisServer, count: int) -> bool:
@@ -143,7 +167,7 @@ class Watched:
         """Start all three and wait until the replica follows."""
         self.master.start()
         self.replica.start()
-        _wait(self._follows)
+        _wait(partial(_follows, self.replica))
         self.sentinel.start()
         _wait(self._is_seen)
 
@@ -151,10 +175,6 @@ class Watched:
         """End all three."""
         for server in (self.sentinel, self.replica, self.master):
             server.stop()
-
-    def _follows(self) -> bool:
-        with client(self.replica) as connection:
-            return bool(connection.info("replication").get("master_link_status") == "up")
 
     def _is_seen(self) -> bool:
         with client(self.sentinel) as connection:
