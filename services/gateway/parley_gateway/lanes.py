@@ -26,9 +26,10 @@ from parley_shared.tasks import TaskGroup
 logger = logging.getLogger(__name__)
 
 PACE_SECONDS = 0.005
-"""Between the beginnings of two batches of a lane: under load, messages wait this long for company.
+"""Least time between the beginnings of two batches of a lane.
 
-Below some thousands of messages a second it is the batch that costs, not the message.
+Below some thousands of messages a second it is the batch that costs, not the message. The store's answers ask
+for longer pauses when batches are small: it knows when it begins with the next group.
 """
 RETRY_SECONDS = 0.1
 """Pause before a batch without an answer is sent again."""
@@ -61,7 +62,7 @@ class Lane:
         self._name = name
         self._waiting: deque[Outgoing] = deque()
         self._running = False
-        self._began = 0.0  # the last batch, by time.monotonic
+        self._next = 0.0  # when a batch may begin, by time.monotonic
         self.submitted = 0
         self.finished = 0
 
@@ -80,8 +81,8 @@ class Lane:
         try:
             while self._waiting:
                 # At least one turn of the loop: everything that was read in this one joins the batch.
-                await asyncio.sleep(max(0.0, self._began + PACE_SECONDS - time.monotonic()))
-                self._began = time.monotonic()
+                await asyncio.sleep(max(0.0, self._next - time.monotonic()))
+                self._next = time.monotonic() + PACE_SECONDS
                 count = min(self._lanes.batch_limit, len(self._waiting))
                 batch = [self._waiting.popleft() for _ in range(count)]
                 try:
@@ -137,6 +138,7 @@ class Lane:
                 _finish_all(batch, UNAVAILABLE)
                 self._doubt(batch)
                 return
+            self._next = max(self._next, time.monotonic() + response.pause / 1000)
             for item in chain.from_iterable(response.items.values()):
                 if isinstance(item, (api.Delivery, api.Nudge)):  # what a message makes
                     lanes.on_item(item)

@@ -330,10 +330,15 @@ class Appended(Struct, kw_only=True):
 
 
 class AppendResponse(Struct, kw_only=True):
-    """One result per message, in order; and the items for gateways that wanted them inline."""
+    """One result per message, in order; and the items for gateways that wanted them inline.
+
+    ``pause``: for how long (ms) the lane should collect messages before it sends the next batch; the store
+    would only let them wait.
+    """
 
     results: list[Appended]
     items: dict[str, list[StreamItem]] = {}
+    pause: Annotated[int, Meta(ge=0, le=1000)] = 0
 
 
 class ReadMark(Struct, kw_only=True, omit_defaults=True):

@@ -1,20 +1,22 @@
 """Joining batches: what several gateways send within a few milliseconds is stored in one go.
 
 A batch costs a store and Redis more than the few messages in it do, and with many gateways each one's batches
-are small. So the cost of a message depends on how many there are in all, not on how many gateways send them.
+are small. So groups begin as far apart as `Pace` says, and each answer tells its gateway when the next one
+begins: the gateway collects until shortly before, and a message waits once, not in the gateway and then here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from parley_shared import api
 from parley_shared.errors import BUSY, UNAVAILABLE, ParleyError
+from parley_store.pace import Pace
 
-PACE_SECONDS: Final = 0.005
-"""Between the beginnings of two groups: a batch that comes after a longer pause does not wait."""
+LEAD_SECONDS: Final = 0.004
+"""Gateways are told to send so long before the next group begins: time to travel, on a busy machine too."""
 LIMIT: Final = 512
 """Messages in a group, unless a single batch has more."""
 
@@ -50,7 +52,8 @@ class Joiner:
 
     def __init__(self, append: Append) -> None:
         self._append = append
-        self._began = 0.0
+        self._pace = Pace()
+        self._next = 0.0  # the time of the event loop at which a group may begin
         self._open: _Group | None = None
 
     async def append(self, request: api.AppendRequest) -> api.AppendResponse:
@@ -62,17 +65,16 @@ class Joiner:
         group = self._open
         if group is not None and group.size + len(request.messages) <= LIMIT:
             return await group.join(request)
-        loop = asyncio.get_running_loop()
-        pause = self._began + PACE_SECONDS - loop.time()
+        pause = self._next - asyncio.get_running_loop().time()
         if pause <= 0:
-            self._began = loop.time()
-            return await self._append(request)
+            self._begin([request])
+            return await self._store(request)
         group = self._open = _Group(request)
         answers: list[api.AppendResponse | Exception] = []
         try:
             await asyncio.sleep(pause)
             self._close(group)
-            self._began = loop.time()
+            self._begin(group.requests)
             answers = await self._together(group.requests)
         finally:
             self._close(group)
@@ -84,6 +86,16 @@ class Joiner:
         if isinstance(answers[0], Exception):
             raise answers[0]
         return answers[0]
+
+    def _begin(self, requests: Sequence[api.AppendRequest]) -> None:
+        self._pace.note(len(requests), sum(len(request.messages) for request in requests))
+        self._next = asyncio.get_running_loop().time() + self._pace.seconds
+
+    async def _store(self, request: api.AppendRequest) -> api.AppendResponse:
+        answer = await self._append(request)
+        left_seconds = self._next - LEAD_SECONDS - asyncio.get_running_loop().time()
+        answer.pause = max(0, int(left_seconds * 1000))
+        return answer
 
     def _close(self, group: _Group) -> None:
         if self._open is group:
@@ -106,7 +118,8 @@ class Joiner:
             for request in requests:
                 end = start + len(request.messages)
                 items = {g: answer.items.pop(g) for g in request.inline if g in answer.items}
-                parts.append(api.AppendResponse(results=answer.results[start:end], items=items))
+                results = answer.results[start:end]
+                parts.append(api.AppendResponse(results=results, items=items, pause=answer.pause))
                 start = end
             return parts
         if isinstance(answer, ParleyError) and answer.code in {UNAVAILABLE, BUSY}:
@@ -116,7 +129,7 @@ class Joiner:
 
     async def _alone(self, request: api.AppendRequest) -> api.AppendResponse | Exception:
         try:
-            return await self._append(request)
+            return await self._store(request)
         except Exception as error:  # noqa: BLE001 -- it is raised to whoever asked
             return error
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from parley_gateway import lanes as module
 from parley_gateway.clock import RedisClock
 from parley_gateway.lanes import Lanes, Outgoing
 from parley_gateway.metrics import Metrics
@@ -200,3 +201,25 @@ async def test_users_of_a_batch_that_is_given_up_are_doubted(bench: Bench, code:
     lanes.submit(bench.message("a"))
     await lanes.flushed()
     assert bench.doubted == ["alice", "bob"]
+
+
+async def test_a_lane_collects_as_long_as_the_store_asks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes within the pause that an answer asked for travels together."""
+    monkeypatch.setattr(module, "PACE_SECONDS", 0.0)
+
+    def answer(request: api.AppendRequest) -> api.AppendResponse:
+        return api.AppendResponse(results=stored(request).results, pause=200)
+
+    bench.store.prepare("append", answer, answer)
+    lanes = bench.lanes()
+    lanes.submit(bench.message("a"))
+    await lanes.flushed()
+    for identifier in "bcd":
+        lanes.submit(bench.message(identifier))
+        for _ in range(10):
+            await asyncio.sleep(0)  # turns in which a lane without a pause would have sent
+    await lanes.flushed()
+    batches = [[send.id for send in request.messages] for request in bench.store.requests("append")]
+    assert batches == [["a"], ["b", "c", "d"]]

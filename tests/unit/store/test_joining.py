@@ -9,7 +9,7 @@ import pytest
 
 from parley_shared import api
 from parley_shared.errors import LATE, MALFORMED, UNAVAILABLE, Code, ParleyError
-from parley_store import joining
+from parley_store import joining, pace
 from parley_store.joining import Joiner
 
 Outcome = Callable[[api.AppendRequest], Code | None]
@@ -35,10 +35,16 @@ class Backend:
         return api.AppendResponse(results=results)
 
 
+def set_pace(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Make groups begin so far apart."""
+    monkeypatch.setattr(pace, "SHORTEST_SECONDS", seconds)
+    monkeypatch.setattr(pace, "LONGEST_SECONDS", seconds)
+
+
 @pytest.fixture(autouse=True)
-def pace(monkeypatch: pytest.MonkeyPatch) -> None:
+def pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the pause long enough that everything a test begins together falls into it."""
-    monkeypatch.setattr(joining, "PACE_SECONDS", 0.1)
+    set_pace(monkeypatch, 0.1)
 
 
 def batch(gateway: str, *contents: int, deadline: int = 1000) -> api.AppendRequest:
@@ -191,3 +197,15 @@ async def test_each_gateway_gets_its_own_items() -> None:
     requests = (inline("g1", 2), batch("g3", 3), inline("g2", 4), inline("g1", 5))
     answers = await asyncio.gather(*[joiner.append(request) for request in requests])
     assert [answer.items for answer in answers] == [{"g1": nudges["g1"]}, {}, {"g2": nudges["g2"]}, {}]
+
+
+async def test_answers_tell_when_the_next_group_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway learns how long it should collect, from the answer to a lone batch and from a group's."""
+    joiner = Joiner(Backend().append)
+    first = await joiner.append(batch("g1", 1))
+    assert 0 <= first.pause < 100
+    set_pace(monkeypatch, 600.0)
+    answers = await asyncio.gather(*[joiner.append(batch(name, 2)) for name in ("g1", "g2")])
+    assert all(1000 < answer.pause < 600_000 for answer in answers)
+    monkeypatch.setattr(joining, "LEAD_SECONDS", 1000.0)
+    assert (await Joiner(Backend().append).append(batch("g1", 1))).pause == 0
