@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from parley_shared import api
 from parley_shared.errors import UNAVAILABLE, ParleyError
 from tests.contract.world import RedisWorld, make_config
 from tests.harness.ports import free_port
+from tests.harness.waiting import eventually
 
 
 @pytest.fixture
@@ -105,11 +107,12 @@ async def test_nobody_is_reaped_for_what_redis_did_not_hear(
     world, server = own
     await world.gateways("g1")
     await world.open("g1", "ann")
+    beat = await world.lease("g1")
     server.pause()
     with pytest.raises(ParleyError):
         await world.lease("g1")
     # Redis hears of no beat for more than a lease; the store, which sees that, waits for another one.
-    await asyncio.sleep(1.2)
+    await eventually(lambda: _is_too_old(beat))
     server.resume()
 
     async def beats() -> bool:
@@ -128,18 +131,24 @@ async def test_nobody_is_reaped_while_redis_takes_no_writes(redis_world: RedisWo
     world = redis_world
     await world.gateways("g1")
     await world.open("g1", "ann")
+    beat = await world.lease("g1")
     await world.raw.config_set("min-replicas-to-write", "1")
     try:
         with pytest.raises(ParleyError) as raised:
             await world.lease("g1")
         await world.eventually(lambda: _is_down(world))
-        await asyncio.sleep(1.2)
+        await eventually(lambda: _is_too_old(beat))
     finally:
         await world.raw.config_set("min-replicas-to-write", "0")
 
     assert raised.value.code is UNAVAILABLE
     assert (await world.lease("g1")).held
     assert await world.states() == {"ann": 1}
+
+
+def _is_too_old(beat: api.LeaseResponse) -> bool:
+    """Tell whether a lease has passed since a beat. Redis's clock is this machine's."""
+    return time.time() * 1000 > beat.now + beat.lease_ms
 
 
 async def _is_down(world: RedisWorld) -> bool:
