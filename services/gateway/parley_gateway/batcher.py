@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -27,6 +28,7 @@ class Batcher(Generic[Item, Result]):
         limit: Items in one batch.
         waiting_limit: Items that may wait; more are refused with ``busy``.
         tasks: Owns the sending task.
+        pace_seconds: Between the beginnings of two batches, at least.
     """
 
     def __init__(
@@ -37,12 +39,15 @@ class Batcher(Generic[Item, Result]):
         limit: int,
         waiting_limit: int,
         tasks: TaskGroup,
+        pace_seconds: float = 0.0,
     ) -> None:
         self._name = name
         self._send = send
         self._limit = limit
         self._waiting_limit = waiting_limit
         self._tasks = tasks
+        self._pace_seconds = pace_seconds
+        self._began = float("-inf")
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._running = False
         self._idle = asyncio.Event()
@@ -71,6 +76,9 @@ class Batcher(Generic[Item, Result]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                if self._pace_seconds:
+                    await asyncio.sleep(max(0.0, self._began + self._pace_seconds - time.monotonic()))
+                    self._began = time.monotonic()
                 batch = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
                 try:
                     results = await self._send([item for item, _ in batch])

@@ -99,8 +99,8 @@ def _missed(missed: Recovered, position: Position, user: LocalUser, hub: Hub, ro
     """
     states = {entry.user: (entry.version, entry.username, entry.state == ONLINE) for entry in missed.presence}
     followed = set(missed.contacts)
-    for other, known in roster:
-        if known.version > position.roster and (not roster.capped or other in followed):
+    for other, known in roster.since(position.roster):
+        if not roster.capped or other in followed:
             version = states[other][0] if other in states else -1
             if known.version > version:
                 states[other] = (known.version, known.username, known.online)

@@ -75,6 +75,9 @@ class Roster:
         # Insertion order is recency: a user whose state changes moves to the end.
         self._online: dict[str, Entry] = {}
         self._offline: dict[str, Entry] = {}
+        # All that have changed since version ``_floor``, the snapshot's, in the order of their versions.
+        self._changed: dict[str, Entry] = {}
+        self._floor = 0
         self._joined: bytes | None = None
         self.epoch = ""
         self.version = 0
@@ -104,12 +107,14 @@ class Roster:
         first = not self.loaded
         self._online.clear()
         self._offline.clear()
+        self._changed.clear()
         # The snapshot is ordered newest first; the replica keeps the newest last.
         for item in reversed(snapshot.entries[: self._limit]):
             self._put(
                 item.user, Entry(item.user, item.username, online=item.state == ONLINE, version=item.version)
             )
         self.epoch, self.version, self.total = snapshot.epoch, snapshot.version, snapshot.total
+        self._floor = snapshot.version
         self.loaded = True
         self._joined = None
         if first:
@@ -126,6 +131,7 @@ class Roster:
         Returns:
             Whether it is news: False when a newer state of this user is known, or the same one.
         """
+        in_order = version > self.version
         self.version = max(self.version, version)
         self.total = change.total
         known = self.get(change.user)
@@ -133,10 +139,15 @@ class Roster:
             return False
         self._online.pop(change.user, None)
         self._offline.pop(change.user, None)
+        self._changed.pop(change.user, None)
         self._joined = None
         if change.state != FORGOTTEN:
             entry = Entry(change.user, change.username, online=change.state == ONLINE, version=version)
             self._put(change.user, entry)
+            if in_order:
+                self._changed[change.user] = entry
+            else:
+                self._floor = max(self._floor, version)
             self._trim()
         return known is None or known.online != (change.state == ONLINE)
 
@@ -146,7 +157,23 @@ class Roster:
     def _trim(self) -> None:
         while len(self) > self._limit:
             oldest = self._offline or self._online
-            del oldest[next(iter(oldest))]
+            user = next(iter(oldest))
+            del oldest[user]
+            self._changed.pop(user, None)
+
+    def since(self, version: int) -> list[tuple[str, Entry]]:
+        """List (userID, entry) of those who have changed since a version.
+
+        It costs by what has changed, unless the version is older than the last snapshot.
+        """
+        if version < self._floor:
+            return [item for item in self if item[1].version > version]
+        found = []
+        for user, entry in reversed(self._changed.items()):
+            if entry.version <= version:
+                break
+            found.append((user, entry))
+        return found
 
     def __iter__(self) -> Iterator[tuple[str, Entry]]:
         """Yield (userID, entry): online users first, each group newest first."""

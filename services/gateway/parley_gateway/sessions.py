@@ -38,6 +38,8 @@ _SECRET: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 
 BATCH: Final = 64
 WAITING: Final = 20_000
+PACE_SECONDS: Final = 0.02
+"""Batches begin so far apart: a batch costs as much as several of its items. A lone connect does not wait."""
 FAULTS: Final = 4
 """So often a request is repeated on which the store itself fails: more would fail the same way."""
 
@@ -129,10 +131,20 @@ class Sessions:
         self._on_lapsed = on_lapsed
         self._versions = itertools.count(1)
         self._opens: Batcher[Request, api.OpenResult] = Batcher(
-            "open", self._send_opens, limit=BATCH, waiting_limit=WAITING, tasks=tasks
+            "open",
+            self._send_opens,
+            limit=BATCH,
+            waiting_limit=WAITING,
+            tasks=tasks,
+            pace_seconds=PACE_SECONDS,
         )
         self._recovers: Batcher[Request, api.RecoverResult] = Batcher(
-            "recover", self._send_recovers, limit=BATCH, waiting_limit=WAITING, tasks=tasks
+            "recover",
+            self._send_recovers,
+            limit=BATCH,
+            waiting_limit=WAITING,
+            tasks=tasks,
+            pace_seconds=PACE_SECONDS,
         )
         self._departures: Batcher[api.Detach | api.LostSocket, None] = Batcher(
             "presence", self._send_departures, limit=500, waiting_limit=1_000_000, tasks=tasks

@@ -50,6 +50,29 @@ def test_the_oldest_offline_user_makes_room() -> None:
     assert roster.capped
 
 
+def test_who_has_changed_since_a_version_is_found_whatever_the_order_of_arrival() -> None:
+    """For every version the answer is that of looking at all users, before and after a snapshot."""
+    for seed in range(50):
+        chance = random.Random(seed)
+        roster = Roster(6)
+        versions = list(range(11, 31))
+        chance.shuffle(versions)
+        roster.load(
+            RosterResponse(
+                epoch="e",
+                version=10,
+                total=4,
+                entries=[RosterEntry(user, user, ONLINE, 10 - i) for i, user in enumerate("abcd")],
+            )
+        )
+        for version in sorted(versions[:15]) + versions[15:]:
+            state = chance.choice([ONLINE, OFFLINE, FORGOTTEN])
+            roster.apply(version, RosterChange(chance.choice("abcdefgh"), "name", state, 4))
+        for since in range(32):
+            found = dict(roster.since(since))
+            assert found == {user: entry for user, entry in roster if entry.version > since}
+
+
 def test_a_forgotten_user_is_gone() -> None:
     """An expired user leaves the list, and counts as a departure if online."""
     roster = Roster(3)
