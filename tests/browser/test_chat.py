@@ -209,6 +209,43 @@ async def test_the_sound_can_be_turned_off_for_all_tabs(arrive: Arrive, site: St
     await expect(ann.page.get_by_role("button", name=sound)).to_have_attribute("aria-pressed", "false")
 
 
+_LISTEN = """
+document.hasFocus = () => false;
+window.tones = 0;
+const start = OscillatorNode.prototype.start;
+OscillatorNode.prototype.start = function (...when) { window.tones++; return start.apply(this, when); };
+"""
+"""Counts the tones that a page plays, and lets it believe that nobody looks."""
+
+_QUIET = "navigator.locks.query().then(({held}) => !held.some(lock => lock.name.startsWith('parley.sound')))"
+
+
+async def test_a_message_is_heard_once_in_all_tabs(arrive: Arrive, site: Stack) -> None:
+    """Of a browser's tabs one sounds for a new message, and none when the sound is off."""
+    ann, bob = await arrive("ann au"), await arrive("bob au")
+    await ann.page.context.add_init_script(_LISTEN)
+    tabs = [ann, await ann.another_tab(site.url), await ann.another_tab(site.url)]
+    await ann.reload()
+    for tab in tabs[:2]:  # the third was never touched, and must stay silent
+        await tab.page.get_by_label("Find people").click()
+
+    await bob.open("ann au")
+    for number, said in enumerate(("listen", "and now in silence"), start=1):
+        await bob.say(said)
+        for tab in tabs:
+            await expect(tab.page).to_have_title(f"({number}) Parley")
+            # The tab that sounds holds a lock meanwhile.
+            await tab.page.wait_for_function(_QUIET)
+        tones = [await tab.page.evaluate("window.tones") for tab in tabs]
+        assert sorted(tones) == [0, 0, 2], "a chime is two tones"
+        assert tones[2] == 0
+        if number == 1:
+            await ann.page.get_by_role("button", name="Sound for new messages").click()
+            for tab in tabs:
+                button = tab.page.get_by_role("button", name="Sound for new messages")
+                await expect(button).to_have_attribute("aria-pressed", "false")
+
+
 async def test_signing_out_forgets_everything(arrive: Arrive, site: Stack) -> None:
     """After signing out, all tabs ask for a name, and nothing is left in the browser."""
     ann, _bob = await arrive("ann o"), await arrive("bob o")

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import Arrive
+from tests.browser.past import past
 from tests.harness.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+REPLAYED: Final = 2000
+"""The most events that the store replays for one socket."""
+
+
+def _recovered(site: Stack) -> float:
+    """How many connections all gateways have recovered so far."""
+    return sum(
+        gateway.metric("parley_gateway_recoveries_total", result="recovered") for gateway in site.gateways
+    )
 
 
 async def test_offline_and_back(arrive: Arrive) -> None:
@@ -50,6 +63,36 @@ async def test_what_was_written_offline_survives_the_tab(arrive: Arrive, site: S
     for person in (ann, bob):
         await person.sees("two")
         assert await person.texts() == ["one", "two"]
+
+
+@pytest.mark.parametrize(("count", "replayed"), [(REPLAYED // 2, True), (REPLAYED + 200, False)])
+async def test_a_long_absence_doubles_and_reorders_nothing(
+    arrive: Arrive, site: Stack, count: int, replayed: bool
+) -> None:
+    """What was missed is replayed; or, when it is too much, the newest is loaded anew."""
+    tall = {"width": 800, "height": 2400}
+    ann, bob = await arrive(f"ann {count}", viewport=tall), await arrive(f"bob {count}")
+    await bob.open(f"ann {count}")
+    ann_id = bob.page.url.rpartition("/")[2]
+    await ann.open(f"bob {count}")
+    bob_id = ann.page.url.rpartition("/")[2]
+    await bob.say("before")
+    await ann.sees("before")
+    await ann.page.context.set_offline(True)
+    await expect(ann.note).to_be_visible()
+    await ann.say("written offline")
+    recovered = _recovered(site)
+    missed = [f"missed {number}" for number in range(1, count + 1)]
+    async with past(site) as writer:
+        await writer.messages(bob_id, ann_id, missed)
+    await ann.page.context.set_offline(False)
+    await ann.sees_progress("written offline", "read")
+    texts = await ann.texts()
+    assert texts[-1] == "written offline"
+    shown = texts[:-1]
+    assert len(shown) > 10
+    assert shown == missed[-len(shown) :]
+    assert _recovered(site) == recovered + replayed
 
 
 async def test_another_tab_takes_over_from_one_that_is_closed(arrive: Arrive, site: Stack) -> None:

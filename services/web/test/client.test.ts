@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 
+import { shallowReactive, watch } from "vue";
+
 import type { Client } from "../src/chat/client";
 import { Keep, memoryShelf } from "../src/chat/keep";
 import { ContractServer } from "./server";
@@ -284,6 +286,25 @@ describe("history, reading, typing, people", () => {
     await until(() => alice.client.online.value);
     expect(conversation.unread).toBe(0);
     await until(() => bob.client.conversation(alice.id).peerRead === 1);
+  });
+
+  it("says what was read in a burst in a few words", async () => {
+    const bob = server.add("bob");
+    const alice = await signIn("alice");
+    const reads = shallowReactive<number[]>([]);
+    server.onRead = (seq) => void reads.push(seq);
+    for (let seq = 1; seq <= 200; seq++) server.store(bob, alice.id, `${seq}`);
+    const conversation = await until(() => alice.client.conversations.get(bob));
+    // As the screen does, whenever it has been laid out anew.
+    const stop = watch([() => conversation.seq, () => conversation.unread], () => alice.client.read(bob, conversation.seq), {
+      immediate: true,
+    });
+    await until(() => conversation.seq === 200);
+    await until(() => conversation.unread === 0);
+    await until(() => reads.at(-1) === 200);
+    stop();
+    expect(reads.length).toBeLessThan(100);
+    expect(conversation.messages).toHaveLength(200);
   });
 
   it("shows typing until the message comes", async () => {

@@ -28,6 +28,8 @@ export class ContractServer {
   intercept: ((message: { id: string; content: string }) => object | "drop" | null) | null = null;
   /** Runs when a message is stored and not yet acknowledged. */
   beforeAck: (() => void) | null = null;
+  /** Hears of every `read`. */
+  onRead: ((seq: number) => void) | null = null;
   /** Reads are lost on the way. */
   loseReads = false;
   /** Users whom `users` leaves out, as it does above its cap. */
@@ -177,6 +179,7 @@ export class ContractServer {
     });
     socket.on("typing", ({ to }: { to: string }) => this.io.to(to).emit("typing", { from: me }));
     socket.on("read", (body: { with: string; seq: number }, ack: Ack) => {
+      this.onRead?.(body.seq);
       if (this.loseReads) return;
       this.reads.set(`${me} ${body.with}`, body.seq);
       this.io.to(body.with).to(me).emit("read", { from: me, to: body.with, seq: body.seq });

@@ -35,6 +35,8 @@ export class Attention {
   arrived(message: Message, from: Person | undefined): void {
     this.spoken.value = `${from?.username ?? "Somebody"}: ${message.content.slice(0, SPOKEN)}`;
     if (!this.sound.value || document.hasFocus()) return;
+    // A tab that the person has not touched yet is kept silent by the browser: it must not take the lock.
+    if (navigator.userActivation?.hasBeenActive === false) return;
     // All tabs hear of the message; the first to take its lock plays, and holds it until the others have asked.
     if (navigator.locks === undefined) void this.chime();
     else {

@@ -8,6 +8,7 @@
 import { shallowReactive, shallowRef } from "vue";
 
 import { Account } from "./account";
+import { Burst } from "./burst";
 import { type Announcement, ContractError, type Message, RequestError, type UserEntry } from "./contract";
 import { Conversation } from "./conversation";
 import type { Keep } from "./keep";
@@ -38,6 +39,8 @@ const PAGE = 50;
 const PEOPLE_PAGE = 100;
 /** A sign of typing is repeated no more often than this. */
 const TYPING_REPEAT_MS = 3_000;
+/** How often the messages of a burst come onto the screen. */
+const BURST_MS = 50;
 
 export interface ClientPorts {
   readonly url: string;
@@ -75,6 +78,9 @@ export class Client {
   private readonly filling = new Set<string>();
   /** Peer -> up to where the user has read, as long as the server has not acknowledged it. */
   private readonly unsaidReads = new Map<string, number>();
+  /** Peers for whom such a read is under way. */
+  private readonly saying = new Set<string>();
+  private readonly burst = new Burst<Message>((message) => this.received(message), BURST_MS);
   private readonly typedAt = new Map<string, number>();
   /** Where the roster goes on; undefined before its first page, null at its end. */
   private rosterAfter: string | null | undefined = undefined;
@@ -240,6 +246,7 @@ export class Client {
         this.account.refresh().catch(report);
       },
       disconnect: () => {
+        this.burst.flush();
         this.online.value = false;
         this.outbox.setConnected(false);
         this.people.lostSight();
@@ -249,8 +256,9 @@ export class Client {
       users: (entries) => this.reset(entries),
       userConnected: (entry) => this.meet(entry),
       userDisconnected: (userID) => this.people.disconnected(userID),
-      message: (message) => this.received(message),
+      message: (message) => this.burst.add(message),
       read: ({ from, to, seq }) => {
+        this.burst.flush();
         if (from === this.me.value?.userID) this.conversations.get(to)?.markRead(seq);
         else this.peerRead(from, seq);
       },
@@ -264,6 +272,7 @@ export class Client {
   }
 
   private leave(): void {
+    this.burst.clear();
     this.link?.close();
     this.link = null;
     this.session = null;
@@ -317,6 +326,7 @@ export class Client {
   private reset(entries: UserEntry[]): void {
     const me = this.me.value;
     if (me === null || this.session === null) throw new ContractError("users came before session");
+    this.burst.flush();
     const username = entries.find((entry) => entry.userID === me.userID)?.username ?? me.username;
     if (username !== me.username) this.me.value = { ...me, username };
     this.session = { ...this.session, username };
@@ -341,14 +351,21 @@ export class Client {
   }
 
   private async sayRead(peer: string, seq: number): Promise<void> {
+    if (this.saying.has(peer)) return; // What is read meanwhile is said next, all at once.
+    this.saying.add(peer);
+    let said = true;
     try {
       await this.link?.read(peer, seq);
     } catch (error) {
       report(error);
       // A passing fault: it is said again at the next connection, or with the next message that is read.
-      if (!(error instanceof RequestError) || error.failure.retryable) return;
+      said = error instanceof RequestError && !error.failure.retryable;
     }
-    if (this.unsaidReads.get(peer) === seq) this.unsaidReads.delete(peer);
+    this.saying.delete(peer);
+    if (!said) return;
+    const newest = this.unsaidReads.get(peer);
+    if (newest === seq) this.unsaidReads.delete(peer);
+    else if (newest !== undefined && this.online.value) void this.sayRead(peer, newest);
   }
 
   /** Take over what a page or an event says about a person. */
@@ -377,6 +394,7 @@ export class Client {
   }
 
   private stored({ id, to, content, owner }: Pending, seq: number, at: number): void {
+    this.burst.flush();
     const conversation = this.conversation(to);
     conversation.add({ id, seq, at, from: owner.userID, to, content });
     this.fill(conversation);
