@@ -11,8 +11,10 @@ import jwt
 import pytest
 from playwright.async_api import expect
 
+from tests.browser.chromium import DESKTOP, PHONE
 from tests.browser.conftest import NewContext
 from tests.browser.person import Person
+from tests.browser.views import check
 from tests.harness.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -99,3 +101,32 @@ async def test_an_expired_token_is_replaced_and_the_session_goes_on(
     await eve.sees("stored")
     await eve.sees("not sent yet")
     await expect(eve.messages.locator(".progress")).to_have_count(0)
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+async def test_another_session_is_listed_and_ended(
+    new_context: NewContext, site: Stack, size: dict[str, int]
+) -> None:
+    """One's other browsers are in the account; the one that is ended asks for a token, and this one stays."""
+    name = f"zoe {size['width']}"
+    people: list[Person] = []
+    for _ in range(3):
+        page = await (await new_context(viewport=size)).new_page()
+        await page.goto(f"{site.url}/#token={_token(name)}")
+        people.append(Person(page, name))
+        await people[-1].is_in()
+    here, *others = people
+    await here.page.get_by_role("button", name="Your account").click()
+    account = here.page.get_by_role("dialog", name="Your account")
+    sessions = account.get_by_role("list", name="Sessions").get_by_role("listitem")
+    await expect(sessions).to_have_count(3)
+    await expect(sessions.first).to_contain_text("This browser")
+    await check(here.page, f"sessions-{size['width']}")
+    for left in (2, 1):
+        await sessions.last.get_by_role("button", name="End").click()
+        await expect(sessions).to_have_count(left)
+        await expect(account.get_by_role("status")).to_contain_text("The session has ended.")
+    for other in others:
+        await expect(other.page.get_by_role("alert")).to_contain_text("This session was signed out")
+        await expect(other.page.get_by_label("Access token")).to_be_focused()
+    await expect(here.entry(name)).to_contain_text("(you)")
