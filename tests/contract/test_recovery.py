@@ -136,6 +136,21 @@ async def test_taking_over_closes_the_old_socket(world: World) -> None:
     assert await world.items("g1") == [api.CloseSocket(item.socket)]
 
 
+async def test_a_socket_that_is_gone_is_not_closed_again(world: World) -> None:
+    """Its gateway has said that it is lost; there is nothing to tell it."""
+    await world.gateways("g1", "g2")
+    item = world.open_item("ann")
+    (opened,) = await world.open_all("g1", [item])
+    assert opened.opened is not None
+    await world.lose("g1", item.new_pid, item.socket)
+
+    result = await world.recover("g2", item.new_pid, await world.position(opened.opened))
+
+    assert result.recovered is not None
+    assert (result.recovered.old_gateway, result.recovered.old_socket) == (None, None)
+    assert await world.items("g1") == []
+
+
 async def test_the_end_of_the_old_socket_does_not_end_the_new_one(world: World) -> None:
     """A socket that was taken over is reported lost later; the pid stays with its new holder."""
     await world.gateways("g1", "g2")

@@ -189,7 +189,8 @@ class Sessions:
         state, pid = self._state, self._state.pids[recover.pid]
         user = state.users[pid.user]
         if (pid.gateway, pid.version) != (gateway, recover.version):
-            pid.before = (pid.gateway, pid.socket)
+            # One that is lost has a window that runs: there is nothing left to close.
+            pid.before = (pid.gateway, pid.socket) if pid.expires == float("inf") else ("", "")
             pid.gateway, pid.version, pid.socket = gateway, recover.version, recover.socket
         pid.expires = float("inf")
         state.gateways[gateway].pids.add(recover.pid)
