@@ -89,7 +89,7 @@ def cluster(
             with client(server) as connection:
                 command(connection, "CLUSTER REPLICATE", node_id(master))
         for server in servers[count:]:
-            _wait(partial(_follows, server))
+            _wait(partial(follows, server))
         yield servers
     finally:
         for server in servers:
@@ -103,7 +103,8 @@ def server_bus(server: RedisServer) -> int:
     return int(answer["cluster-port"])
 
 
-def _follows(server: RedisServer) -> bool:
+def follows(server: RedisServer) -> bool:
+    """Tell whether a replica is connected to its master and has caught up with it."""
     with client(server) as connection:
         return bool(connection.info("replication").get("master_link_status") == "up")
 
@@ -153,8 +154,10 @@ class Watched:
         self._config.write_text(
             f"port {port}\n"
             f"sentinel monitor {self.name} 127.0.0.1 {self.master.port} 1\n"
-            f"sentinel down-after-milliseconds {self.name} 500\n"
-            f"sentinel failover-timeout {self.name} 5000\n"
+            # Long enough that nobody is taken for dead whom a busy machine keeps waiting.
+            f"sentinel down-after-milliseconds {self.name} 2000\n"
+            # For so long a replica may also follow another than Sentinel knows of: a test's proxy.
+            f"sentinel failover-timeout {self.name} 15000\n"
         )
         self.sentinel = SentinelServer(port, folder / "sentinel", self._config)
 
@@ -167,7 +170,7 @@ class Watched:
         """Start all three and wait until the replica follows."""
         self.master.start()
         self.replica.start()
-        _wait(partial(_follows, self.replica))
+        _wait(partial(follows, self.replica))
         self.sentinel.start()
         _wait(self._is_seen)
 

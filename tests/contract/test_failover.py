@@ -14,7 +14,8 @@ from parley_local.redis_server import RedisServer
 from parley_shared import api
 from parley_shared.errors import ParleyError
 from parley_shared.tasks import TaskGroup
-from tests.contract.servers import Watched, client, cluster, command, with_waitaof
+from tests.chaos.proxy import Proxy
+from tests.contract.servers import Watched, client, cluster, command, follows, with_waitaof
 from tests.contract.world import RedisWorld, contents, make_config
 from tests.harness.waiting import eventually
 
@@ -23,17 +24,24 @@ ACKNOWLEDGED_MEANWHILE: Final = 3
 
 
 class Load:
-    """Users in a ring: each sends to the next, one message after the other, each until it is acknowledged.
+    """Three users or more in a ring: each sends to the next, one message after the other.
+
+    Each message is sent again until it is acknowledged.
 
     Args:
         world: The store.
         users: Who sends; all have just been opened.
+
+    Attributes:
+        acknowledged: For each user the ids that were acknowledged, and their seqs.
+        refusals: How many attempts were answered `unavailable`.
     """
 
     def __init__(self, world: RedisWorld, users: list[api.Opened]) -> None:
         self._world = world
         self._users = users
         self.acknowledged: list[dict[str, int]] = [{} for _ in users]
+        self.refusals = 0
         self._tasks = TaskGroup("load")
         self._stopping = False
         self._senders = [self._tasks.start(self._send(n), f"sender-{n}") for n in range(len(users))]
@@ -52,6 +60,7 @@ class Load:
                 try:
                     (result,) = await self._world.append(item)
                 except ParleyError:
+                    self.refusals += 1
                     return False
                 if result.failure is None:
                     self.acknowledged[number][item.id] = result.seq
@@ -94,21 +103,23 @@ class Load:
                     break
             assert [message.seq for message in stored] == list(range(1, len(stored) + 1))
             assert {message.id: message.seq for message in stored} == self.acknowledged[number]
-            recovered = (await self._world.recover("g1", peer.pid, position(peer))).recovered
-            assert recovered is not None
-            got = [event.message for event in recovered.events]
+            answer = await self._world.recover("g1", peer.pid, position(peer))
+            assert answer.recovered is not None, answer.reason
+            got = [event.message for event in answer.recovered.events]
             assert contents(got) == [message.content for message in stored]
 
 
-async def _begin(world: RedisWorld, count: int) -> tuple[Load, Callable[[api.Opened], api.Position]]:
+async def _begin(world: RedisWorld) -> tuple[list[api.Opened], Callable[[api.Opened], api.Position]]:
+    """Wait for the store and open sessions; returns them, and where each was before any message."""
+
     async def ready() -> bool:
         return world.store.missing() == {}
 
     await world.eventually(ready)
     await world.gateways("g1")
-    users = [await world.open("g1", f"user{n}") for n in range(count)]
+    users = [await world.open("g1", f"user{n}") for n in range(11)]
     before = {user.user: await world.position(user) for user in users}
-    return Load(world, users), lambda user: before[user.user]
+    return users, lambda user: before[user.user]
 
 
 @pytest.fixture
@@ -121,30 +132,44 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
 
 async def test_sentinel_fails_over_under_load(watched: Watched) -> None:
-    """The master is killed while people write: all that was acknowledged is there, and it goes on."""
+    """The master dies with writes that no replica has: none of them was acknowledged, and all goes on."""
     world = RedisWorld(
         make_config(REDIS_URL=watched.url, DURABILITY="replicated", REDIS_TIMEOUT="2s", LEASE="60s")
     )
-    load, position = await _begin(world, 8)
-    try:
-        await load.more()
-        watched.master.kill()
-
-        def promoted() -> bool:
+    users, position = await _begin(world)
+    async with Proxy("replication", lambda: [watched.master.port]) as wire:
+        loads = [Load(world, users[:8])]
+        try:
+            await loads[0].more()
             with client(watched.replica) as connection:
-                return bool(connection.info("replication")["role"] == "master")
+                connection.replicaof("127.0.0.1", str(wire.port))
+            await eventually(lambda: follows(watched.replica))
+            wire.stall()
+            late = Load(world, users[8:])
+            loads.append(late)
+            await eventually(lambda: late.refusals >= len(late.acknowledged) or any(late.acknowledged))
+            stored, _ = await world.history(users[8], users[9])
+            assert (len(stored), late.acknowledged) == (1, [{}, {}, {}])
+            watched.master.kill()
+            wire.cut()
 
-        await eventually(promoted)
-        # Alone, the new master has nobody to confirm on: the old one comes back as its replica.
-        watched.master.start()
-        with client(watched.master) as connection:
-            connection.replicaof("127.0.0.1", str(watched.replica.port))
-        await load.more()
-        await load.stop()
-        await load.check(position)
-    finally:
-        await load.close()
-        await world.close()
+            def promoted() -> bool:
+                with client(watched.replica) as connection:
+                    return bool(connection.info("replication")["role"] == "master")
+
+            await eventually(promoted, 60)
+            # Alone, the new master has nobody to confirm on: the old one comes back as its replica.
+            watched.master.start()
+            with client(watched.master) as connection:
+                connection.replicaof("127.0.0.1", str(watched.replica.port))
+            for load in loads:
+                await load.more()
+                await load.stop()
+                await load.check(position)
+        finally:
+            for load in loads:
+                await load.close()
+            await world.close()
 
 
 @pytest.fixture
@@ -158,7 +183,8 @@ async def test_a_cluster_fails_over_under_load(nodes: list[RedisServer]) -> None
     """One of three masters is killed while people write; its replica takes over all that was acknowledged."""
     url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
     world = RedisWorld(make_config(REDIS_URL=url, DURABILITY="replicated", REDIS_TIMEOUT="2s", LEASE="60s"))
-    load, position = await _begin(world, 8)
+    users, position = await _begin(world)
+    load = Load(world, users)
     try:
         await load.more()
         # The master of the gateway's stream: whatever is sent needs it.
