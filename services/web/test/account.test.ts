@@ -177,6 +177,15 @@ describe("one's data", () => {
     expect(contents).toEqual([1, 2, 3, 4, 5].map((number) => `message ${number}\n`));
   });
 
+  it("is said to be erased also when another tab has cleaned up before the answer", async () => {
+    const alice = await signIn("alice");
+    const erasing = alice.client.erase();
+    alice.keep.clear();
+    alice.client.changedElsewhere("session", null);
+    await erasing;
+    expect(alice.client.refusal.value).toMatchObject({ wanted: true });
+  });
+
   it("is erased with everything this browser has kept", async () => {
     const alice = await signIn("alice");
     const second = await signIn("alice", alice.keep);

@@ -94,6 +94,9 @@ describe("signing in", () => {
     here.client.changedElsewhere("session", null);
     expect(here.client.phase.value).toBe("signed-out");
     expect(here.client.refusal.value!.text).toContain("signed out");
+    there.client.signOut();
+    there.client.changedElsewhere("session", null);
+    expect(there.client.refusal.value).toBeNull();
   });
 
   it("forgets everything when signing out", async () => {

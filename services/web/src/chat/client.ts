@@ -82,6 +82,8 @@ export class Client {
   private readonly saying = new Set<string>();
   private readonly burst = new Burst<Message>((message) => this.received(message), BURST_MS);
   private readonly typedAt = new Map<string, number>();
+  /** This tab has asked the server to end the session. */
+  private parting = false;
   /** Where the roster goes on; undefined before its first page, null at its end. */
   private rosterAfter: string | null | undefined = undefined;
 
@@ -97,8 +99,9 @@ export class Client {
   /** Resume the session this browser has kept, if there is one. */
   start(): void {
     const session = loadSession(this.ports.keep);
-    if (session?.expired) this.refusal.value = refusalOf("token expired", true);
-    else if (session !== null) this.connect(session);
+    if (session === null) this.refusal.value = null;
+    else if (session.expired) this.refusal.value = refusalOf("token expired", true);
+    else this.connect(session);
   }
 
   /** Sign in as somebody; a new token resumes the session that waits for one. */
@@ -118,12 +121,15 @@ export class Client {
 
   /** Tell the server to end this session, or every one, and sign out. */
   async logOut({ everywhere }: { everywhere: boolean }): Promise<void> {
+    this.parting = true;
     try {
       await this.account.logOut(everywhere);
     } catch (error) {
       // This browser forgets its session whatever the server says; only "everywhere" would be a lie.
-      if (everywhere) throw error;
+      if (everywhere && this.session !== null) throw error;
       report(error);
+    } finally {
+      this.parting = false;
     }
     this.signOut();
   }
@@ -131,7 +137,12 @@ export class Client {
   /** Have the server erase the user, and sign out. */
   async erase(): Promise<void> {
     const token = this.session?.token != null;
-    await this.account.erase(this.me.value?.userID ?? "");
+    this.parting = true;
+    try {
+      await this.account.erase(this.me.value?.userID ?? "");
+    } finally {
+      this.parting = false;
+    }
     this.signOut(endingOf("erased", token));
   }
 
@@ -146,6 +157,8 @@ export class Client {
     const change = sessionChange(key, value);
     if (change === null) return;
     if (change.session === null) {
+      // This tab is signed out already and has said why, or is about to be told by the server.
+      if (this.session === null || this.parting) return;
       this.leave();
       // The server may have said why already, and more exactly.
       this.refusal.value ??= endingOf("log out", false);
