@@ -119,10 +119,14 @@ class User(asyncio.Protocol):
 
     def returning(self, address: tuple[str, int]) -> User:
         """Make the user's next connection: it asks for recovery where the server offers it."""
+        return User(address, self.auth_to_return(), self._tally)
+
+    def auth_to_return(self) -> dict[str, str]:
+        """What the user's next connection says of itself."""
         auth = {"sessionID": self.session_id}
         if self.pid:
             auth |= {"pid": self.pid, "offset": _last_argument(self._last_event)}
-        return User(address, auth, self._tally)
+        return auth
 
     # --- what the event loop does with it -------------------------------------------------------------
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from tests.e2e.load import BACK_SECONDS, Report, chatting, rows
+from tests.e2e.load import BACK_SECONDS, NOTES, Report, chatting, rows
 from tests.e2e.release import Release
 from tests.e2e.settings import Settings
 
@@ -48,9 +49,12 @@ async def under_load(release: Release) -> AsyncIterator[UnderLoad]:
 
     async def do(what: str, change: Callable[[], Awaitable[object]]) -> Report:
         async with chatting(release.url, PEOPLE, f"p{len(TABLE)}") as load:
+            begun = time.monotonic()
             await change()
+            took = time.monotonic() - begun
             await load.exchange()
             report = await load.finish()
+            report.took_seconds = took
         TABLE.append((what, report))
         assert report.broken == []
         assert report.sent > 2 * PEOPLE
@@ -68,3 +72,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if TABLE:
         terminalreporter.section("what people saw")
         terminalreporter.write_line(rows(TABLE))
+    for note in NOTES:
+        terminalreporter.write_line(note)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ BACK_SECONDS: Final = 30.0
 """How soon every client must be back after whatever happens."""
 PAUSE_SECONDS: Final = 0.5
 """Mean time between two messages of one person."""
+NOTES: Final[list[str]] = []
+"""Further figures that tests want to be printed in the end."""
 
 
 @dataclass(slots=True)
@@ -35,30 +38,45 @@ class Report:
         sent: Messages acknowledged.
         lost: Acknowledged, and not in the store or not on a screen.
         doubled: Shown or stored twice.
-        broken: Other broken promises.
+        broken: Every broken promise, those above among them.
         reconnects: How often clients came back, by whether they were recovered.
+        closed: How often clients lost their connection, by what they were told.
+        refused: Tries to connect that failed.
         away_seconds: The longest that a client was without a connection.
         silence_seconds: The longest that anybody waited for an acknowledgement.
         story: What happened to that person's connection meanwhile.
+        took_seconds: How long what was done took.
     """
 
     sent: int = 0
     lost: int = 0
     doubled: int = 0
     broken: list[Violation] = field(default_factory=list)
-    reconnects: dict[str, int] = field(default_factory=dict)
+    reconnects: Counter[str] = field(default_factory=Counter)
+    closed: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
     away_seconds: float = 0.0
     silence_seconds: float = 0.0
     story: str = ""
+    took_seconds: float = 0.0
 
     def row(self, what: str) -> str:
         """One line of the suite's table."""
-        recovered, afresh = self.reconnects.get("recovered", 0), self.reconnects.get("afresh", 0)
-        return (
-            f"{what:44} sent {self.sent:5}  lost {self.lost}  doubled {self.doubled}  "
-            f"back: {recovered} recovered, {afresh} afresh  longest away {self.away_seconds:5.1f} s  "
-            f"longest wait for an acknowledgement {self.silence_seconds:5.1f} s"
+        faults = Counter(fault.kind for fault in self.broken)
+        cells = (
+            what,
+            f"{self.took_seconds:.0f} s",
+            self.sent,
+            self.lost,
+            self.doubled,
+            _counts(faults) or 0,
+            _counts(self.reconnects) or 0,
+            _counts(self.closed) or 0,
+            self.refused,
+            f"{self.away_seconds:.1f} s",
+            f"{self.silence_seconds:.1f} s",
         )
+        return f"| {' | '.join(map(str, cells))} |"
 
 
 class TimedPerson(Person):
@@ -168,8 +186,11 @@ class Load:
         for person in self.people:
             faults += person.look().violations + person.screen.gaps()
             report.sent += _acknowledged(person)
-            for kind, count in person.screen.returns.items():
-                report.reconnects[kind] = report.reconnects.get(kind, 0) + count
+            report.reconnects.update(person.screen.returns)
+            report.closed.update(
+                entry.details["reason"] for entry in person.entries if entry.kind == "disconnect"
+            )
+            report.refused += sum(entry.kind == "connect_error" for entry in person.entries)
             report.away_seconds = max(report.away_seconds, _longest_away(person))
         slowest = max(self.people, key=lambda person: person.slowest_seconds)
         report.silence_seconds, report.story = slowest.slowest_seconds, slowest.story()
@@ -211,6 +232,26 @@ def _longest_away(person: Person) -> float:
     return longest
 
 
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counter.items()) if count)
+
+
+HEADS: Final = (
+    "what was done",
+    "took",
+    "acknowledged",
+    "lost",
+    "doubled",
+    "broken promises",
+    "came back",
+    "were closed by",
+    "failed tries",
+    "longest away",
+    "longest wait for an acknowledgement",
+)
+
+
 def rows(table: Sequence[tuple[str, Report]]) -> str:
-    """The suite's table."""
-    return "\n".join(report.row(what) for what, report in table)
+    """The suite's table, in Markdown."""
+    lines = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
+    return "\n".join(lines + [report.row(what) for what, report in table])
