@@ -91,7 +91,9 @@ def test_several_operators_share_a_lease() -> None:
         return [rule for rule in rules if "leases" in rule["resources"]]
 
     alone, several = render(), render({"operator": {"replicas": 2}})
-    assert find(alone, "Deployment", "parley-operator")["spec"]["strategy"] == {"type": "Recreate"}
+    # A change of the strategy's type would be refused on the way back from several to one.
+    for manifests in (alone, several):
+        assert find(manifests, "Deployment", "parley-operator")["spec"]["strategy"] == {"type": "Recreate"}
     assert "LEADER_LEASE" not in helm.environment(pod_specs(alone)["parley-operator"]["containers"][0])
     assert leases(alone) == []
     assert find(several, "Deployment", "parley-operator")["spec"]["replicas"] == 2
