@@ -105,9 +105,9 @@ class Release:
 
     async def ready_gateways(self) -> int:
         """How many gateways are ready."""
-        deployment = await self.kubectl.get("deployment", f"{self.name}-gateway")
-        ready: int = deployment["status"].get("readyReplicas", 0)
-        return ready
+        selector = f"{self._selector},app.kubernetes.io/component=gateway"
+        deployments = (await self.kubectl.get("deployment", "--selector", selector))["items"]
+        return sum(deployment["status"].get("readyReplicas", 0) for deployment in deployments)
 
     async def uninstall(self) -> None:
         """Remove the release, and wait until its pods are gone."""

@@ -234,7 +234,7 @@ async def test_another_operator_takes_over(desk: Desk) -> None:
     led = time.monotonic() - begun
     await release.gateways_exactly(3)
     await until("nothing is marked", lambda: _none(desk))
-    NOTES.append(f"two operators: another led {led:.1f} s after the leader was killed")
+    NOTES.append(f"two operators: another led {led:.1f} s after the leader was deleted without grace")
 
 
 async def _leader(release: Release) -> str:
