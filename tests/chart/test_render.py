@@ -163,6 +163,23 @@ def test_changed_secrets_restart_the_pods() -> None:
     assert {name for name in before if before[name] != redis[name]} == {"parley-redis"}
 
 
+def test_a_new_release_does_not_restart_redis() -> None:
+    """What changes with every release is not in the pod of Redis, and in the others it is the image alone."""
+
+    def templates(values: Values) -> dict[str, dict[str, Any]]:
+        found = {}
+        for item in render(values):
+            if item["kind"] in {"Deployment", "StatefulSet"}:
+                found[item["metadata"]["name"]] = item["spec"]["template"]
+        return found
+
+    before, after = templates({}), templates({"image": {"tag": "another"}})
+    assert after["parley-redis"] == before["parley-redis"]
+    for name, template in after.items():
+        assert template["metadata"] == before[name]["metadata"]
+        assert "helm.sh/chart" not in template["metadata"]["labels"]
+
+
 def test_secrets_of_your_own() -> None:
     """With existing Secrets the chart makes none, and refers to them."""
     values = {"auth": {"existingSecret": "tokens"}, "redis": {"auth": {"existingSecret": "password"}}}

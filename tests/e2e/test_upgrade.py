@@ -17,8 +17,9 @@ async def _images(release: Release, component: str) -> set[str]:
 
 
 async def test_new_image_and_rollback(release: Release, under_load: UnderLoad) -> None:
-    """`helm upgrade` to another image, then `helm rollback`."""
+    """`helm upgrade` to another image, then `helm rollback`; Redis, which has no part in it, runs on."""
     tag = release.settings.next_tag
+    redis = (await release.kubectl.pods("redis"))[0]["metadata"]["uid"]
 
     async def upgrade() -> None:
         await release.install({"image": {"tag": tag}})
@@ -32,6 +33,7 @@ async def test_new_image_and_rollback(release: Release, under_load: UnderLoad) -
 
     await under_load("helm rollback", rollback)
     assert all(image.endswith(f":{release.settings.image_tag}") for image in await _images(release, "store"))
+    assert (await release.kubectl.pods("redis"))[0]["metadata"]["uid"] == redis
 
 
 @pytest.fixture

@@ -20,11 +20,17 @@ app.kubernetes.io/component: {{ index . 1 }}
 
 {{- define "parley.labels" -}}
 {{- $root := index . 0 -}}
-{{ include "parley.selectorLabels" . }}
+{{ include "parley.podLabels" . }}
 app.kubernetes.io/version: {{ $root.Values.image.tag | default $root.Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: parley
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- end -}}
+
+{{/* Without versions: a release that changes nothing for a pod (Redis, mostly) must not restart it. */}}
+{{- define "parley.podLabels" -}}
+{{- $root := index . 0 -}}
+{{ include "parley.selectorLabels" . }}
+app.kubernetes.io/part-of: parley
 {{- with $root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -42,7 +48,7 @@ imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 {{- $root := index . 0 -}}
 {{- $values := index . 2 -}}
 labels:
-  {{- include "parley.labels" (list $root (index . 1)) | nindent 2 }}
+  {{- include "parley.podLabels" (list $root (index . 1)) | nindent 2 }}
   {{- with $values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
