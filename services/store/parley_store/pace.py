@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 SHORTEST_SECONDS: Final = 0.005
-LONGEST_SECONDS: Final = 0.025
+LONGEST_SECONDS: Final = 0.04
 """What a message may wait for company, about: half of it on average."""
-AIM: Final = 10.0
+AIM: Final = 14.0
 """Messages that a gateway's batch should carry: a batch costs as much as several messages, see
 docs/performance.md."""
 _GAIN: Final = 0.1
