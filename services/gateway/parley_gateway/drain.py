@@ -27,6 +27,8 @@ SETTLE_SECONDS: Final = 2.0
 """How long closing waits for the acknowledgements of what was accepted."""
 SHED_RATE: Final = 200.0
 """Connections a second that are shed for balance."""
+SHED_AFTER_SECONDS: Final = 2.0
+"""How long a gateway stays unready after the last of them: that one is still on its way back."""
 
 
 class Closer:
@@ -146,5 +148,6 @@ class Drainer:
             await asyncio.sleep(SHED_NOTICE_SECONDS)
             closed = await self._closer.shed("shed", count)
             logger.info("shed connections", extra={"count": closed})
+            await asyncio.sleep(SHED_AFTER_SECONDS)
         finally:
             self._shedding -= 1
