@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import gc
 import json
 import os
@@ -29,7 +30,7 @@ from tests.bench.wire import WireError
 
 SYSTEMS: Final[dict[str, type[System]]] = {kind.name: kind for kind in (Parley, StockPython, Node)}
 QUICK: Final = Options(
-    seconds=3, warm_seconds=1, windows=(100, 400), idle_connections=(200, 400), cold_known=10_000
+    seconds=4, warm_seconds=1, windows=(100, 400), idle_connections=(200, 400), cold_known=10_000
 )
 
 
@@ -44,7 +45,7 @@ def main() -> int:
     bench = Bench(
         kinds=[SYSTEMS[name] for name in arguments.systems],
         chosen=chosen,
-        options=QUICK if arguments.quick else Options(),
+        options=_options(arguments),
         runs=1 if arguments.quick else arguments.runs,
     )
     # The generator makes no cycles, and a collection in its midst would look like the servers' latency.
@@ -116,10 +117,17 @@ class Bench:
             await asyncio.to_thread(self.output.write_text, json.dumps(self.samples))
 
 
+def _options(arguments: argparse.Namespace) -> Options:
+    options = QUICK if arguments.quick else Options()
+    seconds = arguments.seconds or options.seconds
+    return dataclasses.replace(options, seconds=seconds, warm_seconds=seconds / 4)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=7, help="how often everything is measured (7)")
     parser.add_argument("--quick", action="store_true", help="one short run: a look, not a measurement")
+    parser.add_argument("--seconds", type=float, help="length of one measurement under load (8; quick: 4)")
     parser.add_argument(
         "--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS), help="which of them"
     )
