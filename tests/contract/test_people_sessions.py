@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from parley_shared import api, people
 from tests.contract.world import RedisWorld, World
 
@@ -112,11 +114,18 @@ async def test_the_hundred_and_first_session_ends_the_oldest(redis_world: RedisW
     assert ended in await world.items("g1")
 
 
-async def test_a_session_that_ends_while_it_is_opened_opens_nothing(redis_world: RedisWorld) -> None:
-    """Revoked between being found and its gateway being registered: no socket, and no ghost."""
+@pytest.mark.parametrize("way", ["open", "recover"])
+async def test_a_session_that_ends_while_it_is_opened_opens_nothing(
+    redis_world: RedisWorld, way: str
+) -> None:
+    """Revoked between being found and its gateway being registered: no socket.
+
+    The gateway is told that it is registered in vain; another session's sockets may need that registration.
+    """
     world = redis_world
     await world.gateways("g1", "g2")
     ann = await world.open("g1", "ann")
+    position = await world.position(ann)
     registry = world.redis._sessions._registry
     enrol = registry.enrol
 
@@ -125,9 +134,18 @@ async def test_a_session_that_ends_while_it_is_opened_opens_nothing(redis_world:
         await enrol(*arguments, **more)  # type: ignore[arg-type]
 
     registry.enrol = enrol_late  # type: ignore[method-assign]
-    (result,) = await world.open_all("g2", [world.open_item(session=ann.session)])
+    if way == "open":
+        (opened,) = await world.open_all("g2", [world.open_item(session=ann.session)])
+        assert opened.failure is not None
+        assert opened.failure.code == "unknown_session"
+        registered = opened.registered
+    else:
+        recovered = await world.recover("g2", ann.pid, position)
+        assert recovered.recovered is None
+        assert recovered.reason == "session"
+        registered = recovered.registered
     registry.enrol = enrol  # type: ignore[method-assign]
-    assert result.failure is not None
-    assert result.failure.code == "unknown_session"
+    assert registered == ann.user
+    await world.detach("g2", ann)
     gateways = await world.raw.hget(f"user:{{{ann.user}}}", "gateways")
     assert gateways == b"g1"

@@ -194,6 +194,8 @@ class Sessions:
             socket=socket.sid,
         )
         result = await self._answer(self._opens, Request(wish))
+        if result.registered is not None:
+            self._gone(result.registered, wish.version)
         if result.failure is not None:
             if result.failure.code == INVALID_USERNAME.name:
                 self._metrics.connects.labels("refused").inc()
@@ -225,6 +227,8 @@ class Sessions:
             subject=subject,
         )
         result = await self._answer(self._recovers, Request(wish))
+        if result.registered is not None:
+            self._gone(result.registered, wish.version)
         if result.failure is not None:
             raise ParleyError(UNAVAILABLE, result.failure.code)
         recovered = result.recovered
@@ -254,6 +258,8 @@ class Sessions:
         if done.cancelled() or done.exception() is not None:
             return
         result = done.result()
+        if result.registered is not None:
+            self._gone(result.registered, request.wish.version)
         opened = result.opened if isinstance(result, api.OpenResult) else result.recovered
         if opened is None:
             return

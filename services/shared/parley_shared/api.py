@@ -137,10 +137,15 @@ class Opened(Struct, kw_only=True):
 
 
 class OpenResult(Struct, kw_only=True):
-    """Either the session or why not (``unknown_session``, ``invalid_username``, ``lapsed``)."""
+    """Either the session or why not (``unknown_session``, ``invalid_username``, ``lapsed``).
+
+    ``registered`` is the user with whom the gateway has been registered in vain. Only the gateway knows
+    whether other sockets of theirs are there, so it is the gateway that takes it back.
+    """
 
     opened: Opened | None = None
     failure: Failure | None = None
+    registered: str | None = None
 
 
 class OpenResponse(Struct, kw_only=True):
@@ -207,11 +212,15 @@ class Recovered(Struct, kw_only=True):
 
 
 class RecoverResult(Struct, kw_only=True):
-    """``recovered`` is None when the socket must start afresh; ``reason`` says why (a metric's label)."""
+    """``recovered`` is None when the socket must start afresh; ``reason`` says why (a metric's label).
+
+    ``registered`` is as in `OpenResult`.
+    """
 
     recovered: Recovered | None = None
     reason: str = ""
     failure: Failure | None = None
+    registered: str | None = None
 
 
 class RecoverResponse(Struct, kw_only=True):

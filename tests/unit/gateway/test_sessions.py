@@ -183,6 +183,38 @@ async def test_a_client_that_left_during_the_open_leaves_nothing(bench: Bench) -
     assert bench.hub.users == {}
 
 
+async def test_a_registration_in_vain_is_taken_back(bench: Bench) -> None:
+    """A session that ended while it was opened or recovered leaves no ghost."""
+    failure = api.Failure(code="unknown_session", message="", retryable=False)
+    in_vain = api.OpenResult(failure=failure, registered="alice")
+    lost = api.RecoverResult(reason="session", registered="alice")
+    bench.store.prepare("recover", api.RecoverResponse(results=[lost]))
+    bench.store.prepare("open", api.OpenResponse(results=[in_vain]))
+    bench.store.prepare("presence", *[api.Done()] * 2)
+    with pytest.raises(TransportRefused):
+        await bench.connect(sessionID="secret", pid="p", offset="1.e.5.r.3")
+    await bench.sessions.settled()
+    sent = [item for request in bench.store.requests("presence") for item in request.detaches]
+    assert [(item.user, item.version) for item in sent] == [("alice", 1), ("alice", 2)]
+
+
+async def test_a_registration_in_vain_is_kept_for_other_sockets(bench: Bench) -> None:
+    """Another session of the user that is here stays registered, and its departure covers both."""
+    failure = api.Failure(code="unknown_session", message="", retryable=False)
+    in_vain = api.OpenResult(failure=failure, registered="alice")
+    bench.store.prepare("open", opened(), api.OpenResponse(results=[in_vain]))
+    bench.store.prepare("presence", *[api.Done()] * 2)
+    there = await bench.connect(username="Alice")
+    with pytest.raises(TransportRefused):
+        await bench.connect(sessionID="other")
+    await bench.sessions.settled()
+    assert bench.store.requests("presence") == []
+    bench.sessions.disconnect(there)  # type: ignore[arg-type]
+    await bench.sessions.settled()
+    (request,) = bench.store.requests("presence")
+    assert [(item.user, item.version) for item in request.detaches] == [("alice", 2)]
+
+
 async def test_only_the_last_socket_of_a_user_detaches(bench: Bench) -> None:
     """Closing one of two tabs reports the lost socket, and no departure."""
     bench.store.prepare("open", opened(), opened())

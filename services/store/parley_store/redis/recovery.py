@@ -191,15 +191,15 @@ class Recovery:
             result = results[id(attempt)]
             if attempt.session in gone or not hold.held:
                 result.reason = "session" if attempt.session in gone else "unknown_pid"
-                await self._registry.detach(gateway, [(attempt.user, attempt.recover.version)])
+                result.registered = attempt.user
                 continue
             try:
                 result.recovered = await self._complete(attempt, standing, hold)
                 result.recovered.presence = self._presence(attempt, result.recovered.contacts, head)
                 result.recovered.relations = theirs
             except ParleyError as error:
-                # The gateway repeats the request, and the next answer is right again.
-                result.recovered, result.failure = None, failure(error)
+                # The client tries again, and the next answer is right.
+                result.recovered, result.failure, result.registered = None, failure(error), attempt.user
         await self._name([result.recovered for result in results.values() if result.recovered is not None])
         return [results[id(attempt)] for attempt in attempts]
 

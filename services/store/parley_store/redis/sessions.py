@@ -90,10 +90,11 @@ class Sessions:
                 ],
             ),
         )
-        # All of it after the gateway was registered: it hears of what changes from then on.
+        # All of it after the gateway was registered: it hears of what changes from then on, and whoever ends
+        # a session finds it with the user.
         _, gone, relations, answers = await asyncio.gather(
             self._roster.apply(changes),
-            self._ended(request.gateway, opens, sessions),
+            self._accounts.gone([session.session for session in sessions]),
             self._relations.of([session.user for session in sessions]),
             asyncio.gather(*[self._opened(*each) for each in zip(opens, sessions, standings, strict=True)]),
         )
@@ -102,24 +103,9 @@ class Sessions:
         ):
             if answer.opened is not None:
                 answer.opened.relations = found_relations
-            ended = api.OpenResult(failure=failure(UNKNOWN_SESSION))
+            ended = api.OpenResult(failure=failure(UNKNOWN_SESSION), registered=session.user)
             results[index] = ended if session.session in gone else answer
         return api.OpenResponse(results=results)
-
-    async def _ended(self, gateway: str, opens: Sequence[api.Open], sessions: Sequence[Found]) -> set[str]:
-        """Find the sessions that ended while they were being opened, and take the gateway off their users.
-
-        Whoever ends one from now on finds the gateway with the user.
-        """
-        gone = await self._accounts.gone([session.session for session in sessions])
-        detaches = [
-            (session.user, open_.version)
-            for open_, session in zip(opens, sessions, strict=True)
-            if session.session in gone
-        ]
-        if detaches:
-            await self._registry.detach(gateway, detaches)
-        return gone
 
     async def attach(self, request: api.AttachRequest) -> api.AttachResponse:
         """Register the gateway again with users it holds."""
