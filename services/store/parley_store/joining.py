@@ -88,8 +88,9 @@ class Joiner:
         return answers[0]
 
     def _begin(self, requests: Sequence[api.AppendRequest]) -> None:
-        self._pace.note(len(requests), sum(len(request.messages) for request in requests))
-        self._next = asyncio.get_running_loop().time() + self._pace.seconds
+        now = asyncio.get_running_loop().time()
+        self._pace.note(len(requests), sum(len(request.messages) for request in requests), now)
+        self._next = now + self._pace.seconds
 
     async def _store(self, request: api.AppendRequest) -> api.AppendResponse:
         answer = await self._append(request)
