@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from parley_shared.api import PREFIX
-from tests.bench.processes import Process, ProcessFailedError, free_port, python_module
+from tests.bench.processes import Process, ProcessFailedError, python_module
 from tests.bench.systems import System
+from tests.harness.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

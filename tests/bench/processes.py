@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from parley_local.child import dies_with_parent
 from parley_local.redis_server import find_redis_server, redis_command
+from tests.harness.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -161,14 +162,6 @@ async def settle(groups: Mapping[str, Sequence[Process]], timeout_seconds: float
         now = usage(groups)
         quiet = quiet + 1 if now.since(before)["total"] <= 0.04 * interval_seconds + _TICK_SECONDS / 2 else 0
         before = now
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def python_module(name: str) -> tuple[str, ...]:
