@@ -481,7 +481,7 @@ async def test_it_evens_out(desk: Desk) -> None:
     assert desk.world.status["lastRebalance"]["connections"] == 100
     assert desk.events == ["Rebalanced"]
     desk.controller = desk.another()
-    await desk.look(9)
+    await desk.look(14)
     assert desk.world.gateways["gateway-0"].shed == [100]
     await desk.look(1)
     assert desk.world.gateways["gateway-0"].shed == [100, 100]
