@@ -114,7 +114,16 @@ def _missed(missed: Recovered, position: Position, user: LocalUser, hub: Hub, ro
         event = presence_event(other, username, online=online)
         offset = offsets.encode(missed.epoch, position.counter, position.roster_epoch, position.roster)
         frames.append(event.frame(offset))
+    introduced = {missed.user, *states} if roster.capped else None
     for item in missed.events:
+        if introduced is not None and item.from_ and item.from_ not in introduced:
+            # Above the cap a client need not know who has written, not even a contact.
+            introduced.add(item.from_)
+            there, name = roster.get(item.from_), missed.names.get(item.from_, "")
+            offset = offsets.encode(missed.epoch, item.counter - 1, roster.epoch, roster.version)
+            frames.append(presence_event(item.from_, name, online=True).frame(offset))
+            if there is not None and not there.online:
+                frames.append(presence_event(item.from_, name, online=False).frame(offset))
         event = hub.inbox_event(item, missed.names)
         frames.append(event.frame(offsets.encode(missed.epoch, item.counter, roster.epoch, roster.version)))
     return frames

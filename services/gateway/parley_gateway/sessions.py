@@ -239,6 +239,8 @@ class Sessions:
         state = self._hub.join(socket, recovered, pid, wish.version, recovered.contacts)
         state.missed = recovered
         state.position = position
+        # A contact may be one whom the user has only written to, of whom the client knows nothing.
+        self._hub.users[recovered.user].untold.update(recovered.contacts)
         self._metrics.recoveries.labels("recovered").inc()
         self._metrics.connects.labels("recovered").inc()
         return {"pid": pid}

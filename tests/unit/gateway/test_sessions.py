@@ -268,6 +268,33 @@ async def test_a_recovered_socket_gets_what_it_missed(bench: Bench) -> None:
     assert request.recovers[0].position == api.Position(epoch="e", counter=5, roster_epoch="r", roster=3)
 
 
+async def test_a_recovered_client_is_told_who_has_written(bench: Bench) -> None:
+    """Above the cap it may not know its contacts: `user connected` comes before their first message."""
+    bench.roster.total = 1000
+    message = msgspec.json.encode({"id": "m", "content": "hi", "seq": 1})
+    recovered = api.Recovered(
+        session="secret",
+        user="alice",
+        username="Alice",
+        epoch="e",
+        counter=6,
+        events=[api.InboxEvent(counter=6, message=msgspec.Raw(message), from_="bob")],
+        presence=[],
+        names={"bob": "Bob"},
+        contacts=["bob", "carol"],
+        old_gateway=None,
+        old_socket=None,
+    )
+    bench.store.prepare("recover", api.RecoverResponse(results=[api.RecoverResult(recovered=recovered)]))
+    socket = await bench.connect(username="Alice", pid="p", offset="1.e.5.r.0")
+    assert socket.sent[0][1]["userID"] == "bob"
+    body = msgspec.Raw(message)
+    bench.hub.handle(api.Delivery("carol", "Carol", "alice", 1, "other", body, [("alice", "e", 7)]))
+    kinds = [packet[0] for packet in socket.sent]
+    assert kinds == ["user connected", "private message", "user connected", "private message"]
+    assert socket.sent[2][1]["userID"] == "carol"
+
+
 async def test_what_cannot_be_recovered_starts_afresh(bench: Bench) -> None:
     """All or nothing: `session` and `users` anew."""
     bench.store.prepare("recover", api.RecoverResponse(results=[api.RecoverResult(reason="trimmed")]))
