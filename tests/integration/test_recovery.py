@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -258,6 +259,41 @@ async def test_an_inbox_that_no_longer_reaches_back_means_a_fresh_start(people: 
     assert (await fresh.event())[0] == "session"
     assert (await fresh.event())[0] == "users"
     await fresh.socket.close()
+
+
+async def test_above_the_cap_senders_are_made_known(tmp_path: Path, js: JsDriver) -> None:
+    """Who answers a client that has come back is introduced first, whether they wrote meanwhile or after."""
+    with Stack(tmp_path, settings={"ROSTER_LIMIT": "1"}) as crowded:
+        people = People(crowded, js)
+        ann = await people.join("ann")
+        writers = [await people.join("bob", 1), await people.join("cid", 1)]
+        for writer in writers:
+            assert (await ann.send("hello?", writer.user_id))["ok"]
+        dan = await people.join("dan", 1)
+
+        async def knows_of_all() -> bool:
+            # An offset that names a place after all have come: their coming is nothing that was missed.
+            await dan.send("hello", ann.user_id)
+            version = (await credentials(ann))["offset"].rpartition(".")[2]
+            return int(version) >= len([ann, dan, *writers])
+
+        await eventually(knows_of_all)
+        after = place(ann)
+        await ann.drop()
+        await writers[0].send("meanwhile", ann.user_id)
+        assert await come_back(ann, after)
+        await writers[1].send("after", ann.user_id)
+        await ann.message("meanwhile")
+        await ann.message("after")
+        told = [
+            (entry.name, argument["userID"] if entry.name == "user connected" else argument["from"])
+            for entry in ann.journal.entries[after:]
+            if entry.kind == "event" and entry.name in {"user connected", "private message"}
+            for argument in entry.args[:1]
+        ]
+        for writer in writers:
+            known = told.index(("user connected", writer.user_id))
+            assert known < told.index(("private message", writer.user_id))
 
 
 @pytest.mark.parametrize("spoil", ["session", "pid", "epoch", "ahead", "nonsense"])

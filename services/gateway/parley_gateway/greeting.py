@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from parley_gateway import offsets
-from parley_gateway.hub import Hub, presence_event, relations_frame
+from parley_gateway.hub import Event, Hub, presence_event, relations_frame
 from parley_gateway.local import LocalUser, SocketState
 from parley_gateway.roster import ONLINE, Roster, user_entry
 from parley_gateway.sio import Frame
@@ -114,16 +114,25 @@ def _missed(missed: Recovered, position: Position, user: LocalUser, hub: Hub, ro
         event = presence_event(other, username, online=online)
         offset = offsets.encode(missed.epoch, position.counter, position.roster_epoch, position.roster)
         frames.append(event.frame(offset))
-    introduced = {missed.user, *states} if roster.capped else None
+    introduced = {missed.user} | {other for other, (_, _, online) in states.items() if online}
     for item in missed.events:
-        if introduced is not None and item.from_ and item.from_ not in introduced:
+        if roster.capped and item.from_ and item.from_ not in introduced:
             # Above the cap a client need not know who has written, not even a contact.
             introduced.add(item.from_)
-            there, name = roster.get(item.from_), missed.names.get(item.from_, "")
-            offset = offsets.encode(missed.epoch, item.counter - 1, roster.epoch, roster.version)
-            frames.append(presence_event(item.from_, name, online=True).frame(offset))
-            if there is not None and not there.online:
-                frames.append(presence_event(item.from_, name, online=False).frame(offset))
+            before = offsets.encode(missed.epoch, item.counter - 1, roster.epoch, roster.version)
+            name = missed.names.get(item.from_, "")
+            frames += [event.frame(before) for event in _introduction(item.from_, name, user, roster)]
         event = hub.inbox_event(item, missed.names)
         frames.append(event.frame(offsets.encode(missed.epoch, item.counter, roster.epoch, roster.version)))
     return frames
+
+
+def _introduction(sender: str, name: str, user: LocalUser, roster: Roster) -> list[Event]:
+    """Make a client know somebody; who is away, or must not be seen, is shown to go again."""
+    if not name:
+        return []
+    events = [presence_event(sender, name, online=True)]
+    known = roster.get(sender)
+    if sender in user.hidden or (known is not None and not known.online):
+        events.append(presence_event(sender, name, online=False))
+    return events

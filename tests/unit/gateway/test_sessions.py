@@ -87,6 +87,25 @@ def opened(
     return answer
 
 
+def recovered(*contacts: str) -> api.RecoverResponse:
+    """Answer that alice is recovered, and has missed a message from bob."""
+    message = msgspec.Raw(b'{"id":"m6","content":"hi"}')
+    answer = api.Recovered(
+        session="secret",
+        user="alice",
+        username="Alice",
+        epoch="e",
+        counter=6,
+        events=[api.InboxEvent(counter=6, message=message, from_="bob")],
+        presence=[],
+        names={"bob": "Bob"},
+        contacts=["bob", *contacts],
+        old_gateway=None,
+        old_socket=None,
+    )
+    return api.RecoverResponse(results=[api.RecoverResult(recovered=answer)])
+
+
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     """Nobody here yet."""
@@ -245,21 +264,7 @@ async def test_departures_are_repeated_until_taken(bench: Bench) -> None:
 async def test_a_recovered_socket_gets_what_it_missed(bench: Bench) -> None:
     """No `session`, no `users`: presence that changed, then the events, each with its offset."""
     bench.roster.apply(9, api.RosterChange("bob", "Bob", 1, 2))
-    message = msgspec.json.encode({"id": "m6", "content": "hi"})
-    recovered = api.Recovered(
-        session="secret",
-        user="alice",
-        username="Alice",
-        epoch="e",
-        counter=6,
-        events=[api.InboxEvent(counter=6, message=msgspec.Raw(message), from_="bob")],
-        presence=[],
-        names={"bob": "Bob"},
-        contacts=["bob"],
-        old_gateway=None,
-        old_socket=None,
-    )
-    bench.store.prepare("recover", api.RecoverResponse(results=[api.RecoverResult(recovered=recovered)]))
+    bench.store.prepare("recover", recovered())
     socket = await bench.connect(username="Alice", pid="p", offset="1.e.5.r.3")
     assert [packet[0] for packet in socket.sent] == ["user connected", "private message"]
     assert socket.sent[0][-1] == "1.e.5.r.3"
@@ -271,28 +276,26 @@ async def test_a_recovered_socket_gets_what_it_missed(bench: Bench) -> None:
 async def test_a_recovered_client_is_told_who_has_written(bench: Bench) -> None:
     """Above the cap it may not know its contacts: `user connected` comes before their first message."""
     bench.roster.total = 1000
-    message = msgspec.json.encode({"id": "m", "content": "hi", "seq": 1})
-    recovered = api.Recovered(
-        session="secret",
-        user="alice",
-        username="Alice",
-        epoch="e",
-        counter=6,
-        events=[api.InboxEvent(counter=6, message=msgspec.Raw(message), from_="bob")],
-        presence=[],
-        names={"bob": "Bob"},
-        contacts=["bob", "carol"],
-        old_gateway=None,
-        old_socket=None,
-    )
-    bench.store.prepare("recover", api.RecoverResponse(results=[api.RecoverResult(recovered=recovered)]))
+    bench.store.prepare("recover", recovered("carol"))
     socket = await bench.connect(username="Alice", pid="p", offset="1.e.5.r.0")
     assert socket.sent[0][1]["userID"] == "bob"
-    body = msgspec.Raw(message)
+    # Whoever is lost between the two has not had the message.
+    assert [packet[-1] for packet in socket.sent] == ["1.e.5.r.0", "1.e.6.r.0"]
+    body = msgspec.Raw(b'{"id":"m7","content":"and I"}')
     bench.hub.handle(api.Delivery("carol", "Carol", "alice", 1, "other", body, [("alice", "e", 7)]))
     kinds = [packet[0] for packet in socket.sent]
     assert kinds == ["user connected", "private message", "user connected", "private message"]
     assert socket.sent[2][1]["userID"] == "carol"
+
+
+async def test_who_is_blocked_or_away_is_introduced_and_gone(bench: Bench) -> None:
+    """What they wrote before is shown with their name, and they are not shown as online."""
+    bench.roster.apply(1, api.RosterChange("bob", "Bob", 0, 2))
+    bench.roster.total = 1000
+    bench.store.prepare("recover", recovered())
+    socket = await bench.connect(username="Alice", pid="p", offset="1.e.5.r.1")
+    kinds = [packet[0] for packet in socket.sent]
+    assert kinds == ["user connected", "user disconnected", "private message"]
 
 
 async def test_what_cannot_be_recovered_starts_afresh(bench: Bench) -> None:
