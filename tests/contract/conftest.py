@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from parley_local.redis_server import RedisServer
+from tests.contract.servers import Watched
 from tests.contract.world import MemoryWorld, RedisWorld, World, make_config
 from tests.harness.ports import free_port
 
@@ -24,6 +26,15 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    """Run a master, a replica and a Sentinel."""
+    servers = Watched(tmp_path / "watched")
+    servers.start()
+    yield servers
+    servers.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -109,15 +109,6 @@ async def test_many_batches_share_a_confirmation(disk: tuple[RedisWorld, RedisSe
     assert sorted(result.seq for result in results) == list(range(1, 51))
     stats = await world.raw.info("commandstats")
     assert 1 <= stats["cmdstat_waitaof"]["calls"] <= 25
-
-
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    """Run a master, a replica and a Sentinel."""
-    servers = Watched(tmp_path / "watched")
-    servers.start()
-    yield servers
-    servers.stop()
 
 
 async def test_a_fail_over_loses_nothing_acknowledged(watched: Watched) -> None:

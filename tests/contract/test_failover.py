@@ -122,15 +122,6 @@ async def _begin(world: RedisWorld) -> tuple[list[api.Opened], Callable[[api.Ope
     return users, lambda user: before[user.user]
 
 
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    """Run a master, a replica and a Sentinel."""
-    servers = Watched(tmp_path / "watched")
-    servers.start()
-    yield servers
-    servers.stop()
-
-
 async def test_sentinel_fails_over_under_load(watched: Watched) -> None:
     """The master dies with writes that no replica has: none of them was acknowledged, and all goes on."""
     world = RedisWorld(

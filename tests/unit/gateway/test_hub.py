@@ -55,6 +55,20 @@ def delivery(counter: int, *, epoch: str = "e", user: str = "alice", pid: str = 
     return api.Delivery("bob", "Bob", user, counter, pid, msgspec.Raw(body), [(user, epoch, counter)])
 
 
+def by(counter: int, sender: str) -> api.Delivery:
+    """A message from somebody else than bob."""
+    item = delivery(counter)
+    item.from_, item.from_name = sender, sender.title()
+    return item
+
+
+def own(counter: int, to: str) -> api.Delivery:
+    """A message from alice, written at another of her sockets."""
+    item = by(counter, "alice")
+    item.peer = to
+    return item
+
+
 def page(counters: list[int], newest: int, *, complete: bool = True, epoch: str = "e") -> api.InboxResponse:
     """An answer that fills a gap."""
     events = [
@@ -224,9 +238,7 @@ async def test_events_that_come_before_the_session_is_answered_are_kept(bench: B
 async def test_an_unknown_sender_is_introduced_first(bench: Bench) -> None:
     """`user connected` reaches a socket before that user's first message does."""
     socket = bench.join().ready()
-    item = delivery(1)
-    item.from_, item.from_name = "carol", "Carol"
-    bench.hub.handle(item)
+    bench.hub.handle(by(1, "carol"))
     assert [packet[0] for packet in socket.sent] == ["user connected", "private message"]
     assert socket.sent[0][1] == {"userID": "carol", "username": "Carol", "connected": True, "messages": []}
 
@@ -236,11 +248,7 @@ async def test_whom_the_user_wrote_to_first_is_introduced_too(bench: Bench, tota
     """An own message makes a contact, but tells clients nothing of them."""
     bench.roster.total = total
     socket = bench.join().ready()
-    own, answer, again = (delivery(counter) for counter in (1, 2, 3))
-    own.from_, own.from_name, own.peer = "alice", "Alice", "carol"
-    for item in (answer, again):
-        item.from_, item.from_name = "carol", "Carol"
-    for item in (own, answer, again):
+    for item in (own(1, "carol"), by(2, "carol"), by(3, "carol")):
         bench.hub.handle(item)
     assert [packet[0] for packet in socket.sent] == [
         "private message",
@@ -255,22 +263,14 @@ async def test_presence_introduces_only_when_somebody_comes(bench: Bench) -> Non
     """`user connected` is an introduction, `user disconnected` is none."""
     bench.roster.total = 1000
     socket = bench.join().ready()
-    own = delivery(1)
-    own.from_, own.from_name, own.peer = "alice", "Alice", "carol"
-    bench.hub.handle(own)
+    bench.hub.handle(own(1, "carol"))
     bench.hub.presence("carol", "Carol", online=False)
-    item = delivery(2)
-    item.from_, item.from_name = "carol", "Carol"
-    bench.hub.handle(item)
+    bench.hub.handle(by(2, "carol"))
     kinds = [packet[0] for packet in socket.sent]
     assert kinds == ["private message", "user disconnected", "user connected", "private message"]
-    own = delivery(3)
-    own.from_, own.from_name, own.peer = "alice", "Alice", "dave"
-    bench.hub.handle(own)
+    bench.hub.handle(own(3, "dave"))
     bench.hub.presence("dave", "Dave", online=True)
-    item = delivery(4)
-    item.from_, item.from_name = "dave", "Dave"
-    bench.hub.handle(item)
+    bench.hub.handle(by(4, "dave"))
     kinds = [packet[0] for packet in socket.sent[4:]]
     assert kinds == ["private message", "user connected", "private message"]
 
