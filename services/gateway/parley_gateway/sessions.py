@@ -194,8 +194,6 @@ class Sessions:
             socket=socket.sid,
         )
         result = await self._answer(self._opens, Request(wish))
-        if result.registered is not None:
-            self._gone(result.registered, wish.version)
         if result.failure is not None:
             if result.failure.code == INVALID_USERNAME.name:
                 self._metrics.connects.labels("refused").inc()
@@ -227,8 +225,6 @@ class Sessions:
             subject=subject,
         )
         result = await self._answer(self._recovers, Request(wish))
-        if result.registered is not None:
-            self._gone(result.registered, wish.version)
         if result.failure is not None:
             raise ParleyError(UNAVAILABLE, result.failure.code)
         recovered = result.recovered
@@ -249,19 +245,20 @@ class Sessions:
         """Wait for a request's result; when the wait is cut short, its result is undone."""
         future = batcher.submit(request)
         try:
-            return await asyncio.shield(future)
+            result = await asyncio.shield(future)
         except asyncio.CancelledError:
             request.abandoned = True
             if request.sent:
                 future.add_done_callback(lambda done: self._undo(request, done))
             raise
+        self._take_back(request, result)
+        return result
 
     def _undo(self, request: Request, done: asyncio.Future[Any]) -> None:
         if done.cancelled() or done.exception() is not None:
             return
         result = done.result()
-        if result.registered is not None:
-            self._gone(result.registered, request.wish.version)
+        self._take_back(request, result)
         opened = result.opened if isinstance(result, api.OpenResult) else result.recovered
         if opened is None:
             return
@@ -269,6 +266,11 @@ class Sessions:
         pid = opened.pid if isinstance(opened, api.Opened) else getattr(request.wish, "pid", None)
         if pid:
             self._depart(api.LostSocket(pid=pid))
+
+    def _take_back(self, request: Request, result: api.OpenResult | api.RecoverResult) -> None:
+        """Give up a registration from which no session came, unless other sockets of the user need it."""
+        if result.registered is not None:
+            self._gone(result.registered, request.wish.version)
 
     async def _send_opens(self, batch: list[Request]) -> list[api.OpenResult]:
         async def ask(live: list[Request]) -> list[api.OpenResult]:
