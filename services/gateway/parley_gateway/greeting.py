@@ -64,6 +64,8 @@ def _users(state: SocketState, roster: Roster, limit: int, size_limit: int) -> b
         told.add(contact.user)
         entries.append(_contact(contact, user, roster))
         size += len(entries[-1])
+    # For those there was no room: they are introduced before their first message.
+    user.untold.update(contact.user for contact in state.contacts[limit:])
     if user.user not in told:
         told.add(user.user)
         entries.append(user_entry(user.user, user.username, online=True))

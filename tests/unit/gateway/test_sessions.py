@@ -288,6 +288,24 @@ async def test_a_recovered_client_is_told_who_has_written(bench: Bench) -> None:
     assert socket.sent[2][1]["userID"] == "carol"
 
 
+async def test_contacts_for_whom_users_has_no_room_are_introduced_later(bench: Bench) -> None:
+    """`users` ends at ROSTER_LIMIT; a contact beyond it is made known before their message."""
+    bench.roster.total = 1000
+    contacts = [
+        api.Contact(user=f"u{n}", username=f"U{n}", connected=True, messages=[], unread=0, seq=1, read=0)
+        for n in range(101)
+    ]
+    bench.store.prepare("open", opened(contacts=contacts))
+    socket = await bench.connect(username="Alice")
+    for counter, sender in enumerate(("u0", "u100", "u100"), start=1):
+        body = msgspec.Raw(b'{"id":"m","content":"hi"}')
+        to = [("alice", "e", counter)]
+        bench.hub.handle(api.Delivery(sender, sender.upper(), "alice", counter, "other", body, to))
+    kinds = [packet[0] for packet in socket.sent]
+    assert kinds[2:] == ["private message", "user connected", "private message", "private message"]
+    assert socket.sent[3][1]["userID"] == "u100"
+
+
 async def test_who_is_blocked_or_away_is_introduced_and_gone(bench: Bench) -> None:
     """What they wrote before is shown with their name, and they are not shown as online."""
     bench.roster.apply(1, api.RosterChange("bob", "Bob", 0, 2))
