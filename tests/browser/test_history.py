@@ -20,13 +20,27 @@ async def _user_id(person: Person, other: Person) -> str:
     return user_id
 
 
-async def _wheel_until(person: Person, text: str, pixels: int) -> None:
-    """Turn the wheel until a message is on the screen, as one does who looks for it."""
+_STILL = """async (screen) => {
+    for (let same = 0, place = NaN; same < 10; place = screen.scrollTop) {
+        await new Promise(requestAnimationFrame);
+        same = screen.scrollTop === place ? same + 1 : 0;
+    }
+}"""
+
+
+async def _wheel_until(person: Person, text: str, pixels: float) -> None:
+    """Turn the wheel until a message is on the screen and stays there, as one does who looks for it.
+
+    The page scrolls smoothly after the wheel: who has turned too far turns back, by less.
+    """
     wanted = person.message(text)
     await person.screen.hover()
     for _ in range(600):
         if await wanted.count() > 0:
-            return
+            await person.screen.evaluate(_STILL)
+            if await wanted.count() > 0:
+                return
+            pixels /= -2
         await person.page.mouse.wheel(0, pixels)
         await person.page.evaluate("new Promise(requestAnimationFrame)")
     raise AssertionError(f"{text} has not come onto the screen")
