@@ -72,6 +72,34 @@ async def test_history_is_loaded_page_by_page_while_the_screen_stays(arrive: Arr
     await ann.sees("message 230")
 
 
+_SCROLL_UP = """async () => {
+    const frame = () => new Promise(requestAnimationFrame);
+    let screen = null;
+    while (!screen?.scrollTop) {
+        screen = document.querySelector("[role=region][aria-label^='Messages with']");
+        await frame();
+    }
+    for (let turn = 0; turn < 10; turn++) {
+        screen.scrollTop -= 300;
+        await frame();
+    }
+    for (let waited = 0; waited < 20; waited++) await frame();
+    return screen.scrollHeight - screen.clientHeight - screen.scrollTop;
+}"""
+
+
+async def test_who_scrolls_up_at_once_is_not_taken_back(arrive: Arrive, site: Stack) -> None:
+    """A conversation opens at its end; whoever scrolls up while rows still get their heights stays there."""
+    ann, bob = await arrive("ann u"), await arrive("bob u")
+    ann_id, bob_id = await _user_id(ann, bob), await _user_id(bob, ann)
+    async with past(site) as writer:
+        await writer.messages(bob_id, ann_id, [f"message {number}" for number in range(1, 231)])
+    await ann.reload()
+    assert await ann.page.evaluate(_SCROLL_UP) > 1000
+    await ann.page.get_by_role("button", name="To the newest message").click()
+    await ann.sees("message 230")
+
+
 async def test_five_thousand_messages_and_a_thousand_people(arrive: Arrive, site: Stack) -> None:
     """Whatever there is, only what can be seen is in the document, and the keyboard reaches both ends."""
     ann, bob = await arrive("ann m"), await arrive("bob m")
