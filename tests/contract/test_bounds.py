@@ -89,6 +89,7 @@ async def test_who_expires_is_forgotten_by_the_roster(redis_world: RedisWorld) -
     assert await world.raw.zcard("{roster}:rank") == await world.raw.zcard("{roster}:due") == 0
 
 
+@pytest.mark.settings(LEASE="1s")
 async def test_a_ghost_left_by_a_lost_write_is_found(redis_world: RedisWorld) -> None:
     """A user held by a gateway of which nothing else is left goes offline at the next routine check."""
     world = redis_world

@@ -31,7 +31,7 @@ async def world(nodes: list[RedisServer]) -> AsyncIterator[RedisWorld]:
             connection.flushall()
     raw: RedisCluster = RedisCluster(startup_nodes=[ClusterNode("127.0.0.1", nodes[0].port)], protocol=2)
     url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
-    over_cluster = RedisWorld(make_config(REDIS_URL=url, REDIS_TIMEOUT="1s"), raw)
+    over_cluster = RedisWorld(make_config(REDIS_URL=url, REDIS_TIMEOUT="1s", LEASE="3s"), raw)
     yield over_cluster
     await over_cluster.close()
 

@@ -21,7 +21,7 @@ async def disk(tmp_path: Path) -> AsyncIterator[tuple[RedisWorld, RedisServer]]:
     """Make a store under DURABILITY=disk, over a Redis that syncs every second."""
     server = RedisServer(free_port(), tmp_path / "redis", executable=with_waitaof())
     server.start()
-    world = RedisWorld(make_config(REDIS_URL=server.url, DURABILITY="disk", REDIS_TIMEOUT="1s", LEASE="60s"))
+    world = RedisWorld(make_config(REDIS_URL=server.url, DURABILITY="disk", REDIS_TIMEOUT="1s"))
     await _ready(world)
     yield world, server
     await world.close()
@@ -113,9 +113,7 @@ async def test_many_batches_share_a_confirmation(disk: tuple[RedisWorld, RedisSe
 
 async def test_a_fail_over_loses_nothing_acknowledged(watched: Watched) -> None:
     """Under DURABILITY=replicated the replica that takes over has every acknowledged message."""
-    world = RedisWorld(
-        make_config(REDIS_URL=watched.url, DURABILITY="replicated", REDIS_TIMEOUT="2s", LEASE="60s")
-    )
+    world = RedisWorld(make_config(REDIS_URL=watched.url, DURABILITY="replicated", REDIS_TIMEOUT="2s"))
     try:
         await _ready(world)
         await world.gateways("g1")

@@ -124,9 +124,7 @@ async def _begin(world: RedisWorld) -> tuple[list[api.Opened], Callable[[api.Ope
 
 async def test_sentinel_fails_over_under_load(watched: Watched) -> None:
     """The master dies with writes that no replica has: none of them was acknowledged, and all goes on."""
-    world = RedisWorld(
-        make_config(REDIS_URL=watched.url, DURABILITY="replicated", REDIS_TIMEOUT="2s", LEASE="60s")
-    )
+    world = RedisWorld(make_config(REDIS_URL=watched.url, DURABILITY="replicated", REDIS_TIMEOUT="2s"))
     users, position = await _begin(world)
     async with Proxy("replication", lambda: [watched.master.port]) as wire:
         loads = [Load(world, users[:8])]
@@ -173,7 +171,7 @@ def nodes(tmp_path: Path) -> Iterator[list[RedisServer]]:
 async def test_a_cluster_fails_over_under_load(nodes: list[RedisServer]) -> None:
     """One of three masters is killed while people write; its replica takes over all that was acknowledged."""
     url = f"redis+cluster://127.0.0.1:{nodes[0].port},127.0.0.1:{nodes[1].port}"
-    world = RedisWorld(make_config(REDIS_URL=url, DURABILITY="replicated", REDIS_TIMEOUT="2s", LEASE="60s"))
+    world = RedisWorld(make_config(REDIS_URL=url, DURABILITY="replicated", REDIS_TIMEOUT="2s"))
     users, position = await _begin(world)
     load = Load(world, users)
     try:

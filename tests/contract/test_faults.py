@@ -22,7 +22,7 @@ async def own(tmp_path: Path) -> AsyncIterator[tuple[RedisWorld, RedisServer]]:
     """Make a store over a Redis of its own, with short times."""
     server = RedisServer(free_port(), tmp_path / "redis")
     server.start()
-    world = RedisWorld(make_config(REDIS_URL=server.url, REDIS_TIMEOUT="300ms"))
+    world = RedisWorld(make_config(REDIS_URL=server.url, REDIS_TIMEOUT="300ms", LEASE="1s"))
     yield world, server
     await world.close()
     server.stop()
@@ -126,6 +126,7 @@ async def test_nobody_is_reaped_for_what_redis_did_not_hear(
     assert (await world.lease("g1")).held
 
 
+@pytest.mark.settings(LEASE="1s")
 async def test_nobody_is_reaped_while_redis_takes_no_writes(redis_world: RedisWorld) -> None:
     """A Redis that answers and refuses writes (a full disk, no replicas) hears of no gateway either."""
     world = redis_world

@@ -20,7 +20,7 @@ async def own(tmp_path: Path) -> AsyncIterator[tuple[RedisWorld, RedisServer]]:
     """Make a store over a Redis of its own, which the test may end."""
     server = RedisServer(free_port(), tmp_path / "redis", extra=["--appendfsync", "always"])
     server.start()
-    world = RedisWorld(make_config(REDIS_URL=server.url, REDIS_TIMEOUT="1s", LEASE="60s"))
+    world = RedisWorld(make_config(REDIS_URL=server.url, REDIS_TIMEOUT="1s"))
     yield world, server
     await world.close()
     server.stop()
@@ -109,7 +109,7 @@ async def test_without_its_data_redis_is_a_new_beginning(tmp_path: Path) -> None
     """A Redis that has lost everything: leases have lapsed, sessions are unknown, and all works anew."""
     server = RedisServer(free_port(), tmp_path / "redis", aof=False)
     server.start()
-    world = RedisWorld(make_config(REDIS_URL=server.url, REDIS_TIMEOUT="1s", LEASE="60s"))
+    world = RedisWorld(make_config(REDIS_URL=server.url, REDIS_TIMEOUT="1s"))
     try:
         await world.gateways("g1")
         ann = await world.open("g1", "ann")

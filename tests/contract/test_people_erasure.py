@@ -13,8 +13,8 @@ from parley_store.redis.store import RedisStore
 from tests.contract.marks import marks_of
 from tests.contract.world import RedisWorld, World, contents
 
-QUICK = {"ERASURE_DELAY": "0", "RECOVERY_WINDOW": "1s", "LEASE": "60s"}
-"""The passes follow each other at once, and no gateway lapses meanwhile."""
+QUICK = {"ERASURE_DELAY": "0", "RECOVERY_WINDOW": "1s"}
+"""The passes follow each other at once."""
 
 
 async def export(world: World, user: api.Opened, limit: int = 200) -> list[dict[str, Any]]:
@@ -171,7 +171,7 @@ async def test_sockets_are_ended(world: World) -> None:
     await world.eventually(told)
 
 
-@pytest.mark.settings(ERASURE_DELAY="0", RECOVERY_WINDOW="1s", LEASE="60s")
+@pytest.mark.settings(ERASURE_DELAY="0", RECOVERY_WINDOW="1s")
 async def test_no_key_holds_a_mark_of_the_erased(redis_world: RedisWorld) -> None:
     """Every key of Redis is read: neither ids, nor name, nor session, nor a word the user wrote is left."""
     world = redis_world
@@ -199,7 +199,7 @@ async def test_no_key_holds_a_mark_of_the_erased(redis_world: RedisWorld) -> Non
     assert (await world.open("g2", session=bob.session)).username == "bob"
 
 
-@pytest.mark.settings(ERASURE_DELAY="0", RECOVERY_WINDOW="1s", LEASE="60s")
+@pytest.mark.settings(ERASURE_DELAY="0", RECOVERY_WINDOW="1s")
 @pytest.mark.parametrize("commands", [1, 5, 12, 20, 30, 45])
 async def test_a_crash_in_the_middle_does_not_matter(redis_world: RedisWorld, commands: int) -> None:
     """The store dies after some of its rounds to Redis; another completes the job, and reports the same."""

@@ -92,7 +92,7 @@ async def test_a_conversation_is_visited_before_it_is_noted(redis_world: RedisWo
     assert await world.raw.zcard("{conversations}:due") == 1
 
 
-@pytest.mark.settings(RETENTION="1s", LEASE="60s")
+@pytest.mark.settings(RETENTION="1s")
 async def test_messages_are_removed_by_age(redis_world: RedisWorld) -> None:
     """What is older than RETENTION goes by itself; when nothing is left, the conversation goes."""
     world = redis_world
@@ -132,7 +132,7 @@ async def test_only_what_is_too_old_is_removed(redis_world: RedisWorld) -> None:
     assert (await world.history(ann, bob))[0][0].seq == 3
 
 
-@pytest.mark.settings(RETENTION="1s", HISTORY_LIMIT="100", LEASE="60s")
+@pytest.mark.settings(RETENTION="1s", HISTORY_LIMIT="100")
 async def test_a_hold_keeps_everything(redis_world: RedisWorld) -> None:
     """Under a legal hold nothing goes, neither by age nor by number; without it all goes."""
     world = redis_world

@@ -116,6 +116,7 @@ async def test_a_lapsed_gateway_cannot_attach(world: World) -> None:
     assert raised.value.code is LAPSED
 
 
+@pytest.mark.settings(LEASE="1s")
 async def test_a_lease_is_taken_once_and_renewed(world: World) -> None:
     """Only the first beat takes a lease; later ones renew it and list all gateways."""
     assert not (await world.lease("g1")).held
@@ -135,6 +136,7 @@ async def test_a_lease_is_taken_once_and_renewed(world: World) -> None:
     assert all(info.beat <= renewed.now for info in listed)
 
 
+@pytest.mark.settings(LEASE="1s")
 async def test_a_dead_gateway_is_reaped(world: World) -> None:
     """Without beats a lease lapses: its users go offline, its stream is gone, it must start over."""
     await world.gateways("g1", "g2")

@@ -199,6 +199,7 @@ async def test_a_pid_expires_after_the_window(world: World) -> None:
     await world.eventually(expired)
 
 
+@pytest.mark.settings(LEASE="1s")
 async def test_a_dead_gateways_sockets_can_be_recovered(world: World) -> None:
     """After kill -9 of the gateway the pids of its sockets are good for a whole window."""
     await world.gateways("g1", "g2")

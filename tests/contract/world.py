@@ -28,11 +28,11 @@ _decode_change = msgspec.json.Decoder(api.RosterChange).decode
 
 
 def make_config(**settings: str) -> StoreConfig:
-    """Make settings for a test: short times, all else as by default."""
+    """Make settings for a test: a lease that outlives it and no grace, all else as by default."""
     environ = {
         "SERVICE_TOKENS": "a-token-for-the-tests",
         "REDIS_URL": "redis://127.0.0.1:1/0",
-        "LEASE": "1s",
+        "LEASE": "60s",
         "OFFLINE_GRACE": "0",
         **settings,
     }
