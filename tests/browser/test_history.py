@@ -20,6 +20,16 @@ async def _user_id(person: Person, other: Person) -> str:
     return user_id
 
 
+async def _reader(arrive: Arrive, site: Stack, suffix: str) -> Person:
+    """Somebody whose page has just been reloaded, at a conversation of 230 messages to them."""
+    ann, bob = await arrive(f"ann {suffix}"), await arrive(f"bob {suffix}")
+    ann_id, bob_id = await _user_id(ann, bob), await _user_id(bob, ann)
+    async with past(site) as writer:
+        await writer.messages(bob_id, ann_id, [f"message {number}" for number in range(1, 231)])
+    await ann.reload()
+    return ann
+
+
 _STILL = """async (screen) => {
     for (let same = 0, place = NaN; same < 10; place = screen.scrollTop) {
         await new Promise(requestAnimationFrame);
@@ -48,11 +58,7 @@ async def _wheel_until(person: Person, text: str, pixels: float) -> None:
 
 async def test_history_is_loaded_page_by_page_while_the_screen_stays(arrive: Arrive, site: Stack) -> None:
     """Scrolling up loads older pages down to the first message; what one reads does not move meanwhile."""
-    ann, bob = await arrive("ann h"), await arrive("bob h")
-    ann_id, bob_id = await _user_id(ann, bob), await _user_id(bob, ann)
-    async with past(site) as writer:
-        await writer.messages(bob_id, ann_id, [f"message {number}" for number in range(1, 231)])
-    await ann.reload()
+    ann = await _reader(arrive, site, "h")
     await _wheel_until(ann, "message 190", -400)
     anchor = ann.message("message 190")
     await anchor.scroll_into_view_if_needed()
@@ -90,11 +96,7 @@ _SCROLL_UP = """async () => {
 
 async def test_who_scrolls_up_at_once_is_not_taken_back(arrive: Arrive, site: Stack) -> None:
     """A conversation opens at its end; whoever scrolls up while rows still get their heights stays there."""
-    ann, bob = await arrive("ann u"), await arrive("bob u")
-    ann_id, bob_id = await _user_id(ann, bob), await _user_id(bob, ann)
-    async with past(site) as writer:
-        await writer.messages(bob_id, ann_id, [f"message {number}" for number in range(1, 231)])
-    await ann.reload()
+    ann = await _reader(arrive, site, "u")
     assert await ann.page.evaluate(_SCROLL_UP) > 1000
     await ann.page.get_by_role("button", name="To the newest message").click()
     await ann.sees("message 230")
