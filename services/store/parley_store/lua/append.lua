@@ -5,7 +5,7 @@
 --   IDEMPOTENCY_WINDOW (ms), age below which nothing is trimmed (ms), '1' when a repeat must write
 -- Arguments, per message: 'sender:id', digest of the content, the JSON object without its end (which is
 --   seq and at: whoever reads it adds them), pid
--- Result: per message {outcome, seq, at, epoch, epoch before, base, noted}
+-- Result: per message outcome, seq, at, epoch, epoch before, base, noted; all in one list
 --   outcome 0 appended; 1 repeat; 2 the id belongs to another content; 3 repeat of a message whose
 --   numbering has gone since (there is nothing left to deliver); 4 one of the two blocks the other;
 --   5 one of the two is being erased
@@ -16,6 +16,7 @@ local fresh, deadline = ARGV[1], tonumber(ARGV[2])
 local limit, ttl = tonumber(ARGV[3]), tonumber(ARGV[4])
 local age, rewrite = tonumber(ARGV[6]), ARGV[7] == '1'
 local now = now_ms()
+local now_text = tostring(now)
 if now > deadline then
   return redis.error_reply('LATE the deadline has passed')
 end
@@ -36,7 +37,10 @@ local rows = {}
 local function conversation(stream, hash, older, rules)
   local c, x, g, o, e, p, b, i, n =
     unpack(redis.call('HMGET', hash, 'c', 'x', 'g', 'o', 'e', 'p', 'b', 'i', 'n'))
-  local blocked, erased, keep, hold = unpack(redis.call('HMGET', rules, 'blocked', 'erased', 'keep', 'hold'))
+  local blocked, erased, keep, hold
+  if redis.call('EXISTS', rules) == 1 then
+    blocked, erased, keep, hold = unpack(redis.call('HMGET', rules, 'blocked', 'erased', 'keep', 'hold'))
+  end
   local row = { created = c, older = o == '1', hold = hold == '1', noted = n and 1 or 0 }
   row.refused = erased and 5 or blocked and 4
   rows[hash] = row
@@ -47,7 +51,7 @@ local function conversation(stream, hash, older, rules)
   if not c then
     -- The numbering begins: whatever is left of an older one must not be taken for it.
     redis.call('DEL', stream)
-    row.created = now .. fresh
+    row.created = now_text .. fresh
     redis.call('HSET', hash, 'c', row.created)
   end
   row.epoch, row.before, row.base = renumbered(hash, stream, fresh, e, p, b, i)
@@ -82,6 +86,13 @@ local function note(row, hash, ids, field, entry)
 end
 
 local results = {}
+
+local function answer(outcome, seq, at, epoch, before, base, noted)
+  local n = #results
+  results[n + 1], results[n + 2], results[n + 3], results[n + 4] = outcome, seq, at, epoch
+  results[n + 5], results[n + 6], results[n + 7] = before, base, noted
+end
+
 for item = 1, #KEYS / KEYS_EACH do
   local k, a = (item - 1) * KEYS_EACH, COMMON + (item - 1) * ARGS_EACH
   local stream, hash = KEYS[k + 1], KEYS[k + 2]
@@ -105,13 +116,14 @@ for item = 1, #KEYS / KEYS_EACH do
     if rewrite then
       note(row, hash, ids, field, entry)
     end
-    results[item] = { outcome, tonumber(seq), tonumber(at), row.epoch, row.before, row.base, row.noted }
+    answer(outcome, tonumber(seq), tonumber(at), row.epoch, row.before, row.base, row.noted)
   elseif row.refused then
-    results[item] = { row.refused, 0, 0, '', '', 0, 1 }
+    answer(row.refused, 0, 0, '', '', 0, 1)
   else
-    local id = redis.call('XADD', stream, '0-*', 'd', ARGV[a + 3], 'a', now, 'p', ARGV[a + 4])
-    local seq = tonumber(string.sub(id, 3))
-    note(row, hash, ids, field, seq .. ':' .. now .. ':' .. row.created .. ':' .. digest)
+    local id = redis.call('XADD', stream, '0-*', 'd', ARGV[a + 3], 'a', now_text, 'p', ARGV[a + 4])
+    local number = string.sub(id, 3)
+    local seq = tonumber(number)
+    note(row, hash, ids, field, number .. ':' .. now_text .. ':' .. row.created .. ':' .. digest)
     if row.renew then
       row.renew = false
       redis.call('PEXPIRE', stream, math.floor(row.life * 21 / 20))
@@ -120,7 +132,7 @@ for item = 1, #KEYS / KEYS_EACH do
     if seq % 64 == 0 and not row.hold then
       trim(stream, seq, limit, now, age, time_of)
     end
-    results[item] = { 0, seq, now, row.epoch, row.before, row.base, row.noted }
+    answer(0, seq, now, row.epoch, row.before, row.base, row.noted)
   end
 end
 return results

@@ -47,13 +47,13 @@ local function numbering(hash, stream, fresh)
 end
 
 -- What an inbox's owner has with a peer: the epoch of the conversation, the last seq that is in the inbox,
--- the time of that message, the seq the owner has read, the seq the peer has read.
+-- the time of that message, the seq the owner has read, the seq the peer has read; all as text. Making
+-- numbers of text and text of numbers is a good part of what a message costs Redis.
 local function parse_peer(value)
   if not value then
     return nil
   end
-  local epoch, seq, at, read, seen = string.match(value, '^(%x*):(%d+):(%d+):(%d+):(%d+)$')
-  return epoch, tonumber(seq), at, tonumber(read), tonumber(seen)
+  return string.match(value, '^(%x*):(%d+):(%d+):(%d+):(%d+)$')
 end
 
 -- Whether a place (epoch, number) is one of a numbering whose newest number is given.

@@ -5,10 +5,10 @@
 --   is trimmed (ms)
 -- Arguments, per item: peer, seq, the conversation's epoch, the one before, its base, at, '1' when the
 --   user sent it, pid of the sending socket, the seq before the first that may be missing ('0': none may)
--- Result: per item {outcome, counter, epoch, gateways joined by spaces}
+-- Result: per item outcome, counter, epoch, gateways joined by spaces, time; all in one list
 --   outcome 0 taken as `counter`; 1 it is in already, `counter` is the newest; 2 a gap: the messages after
---   seq `counter` must come first, and a fifth value is the time (ms) up to which what was stored is in the
---   inbox, should its numbering have changed; 3 there is no such user
+--   seq `counter` must come first, and what was stored up to `time` (ms) is in the inbox, should its
+--   numbering have changed; 3 there is no such user
 -- Error: LATE when the deadline has passed; then nothing was done.
 local COMMON, KEYS_EACH, ARGS_EACH = 5, 3, 9
 local fresh, deadline = ARGV[1], tonumber(ARGV[2])
@@ -51,48 +51,59 @@ local function forget_contacts(peers)
 end
 
 local results = {}
+
+local function answer(outcome, counter, epoch, gateways, time)
+  local n = #results
+  results[n + 1], results[n + 2], results[n + 3] = outcome, counter, epoch
+  results[n + 4], results[n + 5] = gateways, time
+end
+
 for item = 1, #KEYS / KEYS_EACH do
   local k, a = (item - 1) * KEYS_EACH, COMMON + (item - 1) * ARGS_EACH
   local key, inbox, peers = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
-  local peer, seq, epoch, before = ARGV[a + 1], tonumber(ARGV[a + 2]), ARGV[a + 3], ARGV[a + 4]
+  local peer, number, epoch, before = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
+  local seq = tonumber(number)
   local row = users[key]
   if row == nil then
     row = user(key, inbox)
   end
 
   if not row then
-    results[item] = { 3, 0, '', '' }
+    answer(3, 0, '', '', 0)
   else
-    local known_epoch, last, since, read, seen = parse_peer(redis.call('HGET', peers, peer))
+    local known_epoch, known_last, since, read, seen = parse_peer(redis.call('HGET', peers, peer))
+    local last, skip = tonumber(known_last or 0), ARGV[a + 9]
     local is_new, is_other, is_repeat = known_epoch == nil, false, false
-    if known_epoch == before and before ~= '' and known_epoch ~= epoch then
+    if known_epoch ~= epoch and known_epoch == before and before ~= '' then
       -- The same conversation, in another life of Redis: its numbers hold up to the change.
       local base = tonumber(ARGV[a + 5])
-      last, read, seen = math.min(last, base), math.min(read, base), math.min(seen, base)
+      last, read, seen = math.min(last, base), math.min(tonumber(read), base), math.min(tonumber(seen), base)
     elseif known_epoch ~= epoch then
       -- The first message of this numbering: older marks say nothing about it. It need not be number 1 that
       -- comes first: several stores may be at work. Only the times go on, so they tell a repeat.
       is_other = not is_new
       local at = tonumber(ARGV[a + 6])
       is_repeat = is_other and (at < tonumber(since) or (at == tonumber(since) and seq <= last))
-      last, read, seen = 0, 0, 0
+      last, read, seen = 0, '0', '0'
     end
-    last = math.max(last, tonumber(ARGV[a + 9]))
+    if skip ~= '0' then
+      last = math.max(last, tonumber(skip))
+    end
     if is_repeat or seq <= last then
-      results[item] = { 1, newest(inbox), row.epoch, row.gateways }
+      answer(1, newest(inbox), row.epoch, row.gateways, 0)
     elseif seq > last + 1 then
-      results[item] = { 2, last, row.epoch, '', is_other and tonumber(since) or 0 }
+      answer(2, last, row.epoch, '', is_other and tonumber(since) or 0)
     else
       local at, own = ARGV[a + 6], ARGV[a + 7]
-      local entry = 'm ' .. peer .. ' ' .. seq .. ' ' .. at .. ' ' .. own .. ' ' .. ARGV[a + 8]
+      local entry = 'm ' .. peer .. ' ' .. number .. ' ' .. at .. ' ' .. own .. ' ' .. ARGV[a + 8]
       local counter = tonumber(string.sub(redis.call('XADD', inbox, '0-*', 'e', entry), 3))
       -- Who writes has read what is above.
       if own == '1' then
-        read = seq
+        read = number
       else
-        seen = seq
+        seen = number
       end
-      redis.call('HSET', peers, peer, epoch .. ':' .. seq .. ':' .. at .. ':' .. read .. ':' .. seen)
+      redis.call('HSET', peers, peer, epoch .. ':' .. number .. ':' .. at .. ':' .. read .. ':' .. seen)
       if is_new or counter == 1 then
         forget_contacts(peers)
         -- The keys that this may have made live as long as the user's others.
@@ -105,7 +116,7 @@ for item = 1, #KEYS / KEYS_EACH do
       if counter % 64 == 0 then
         trim(inbox, counter, limit, now, age, time_of)
       end
-      results[item] = { 0, counter, row.epoch, row.gateways }
+      answer(0, counter, row.epoch, row.gateways, 0)
     end
   end
 end

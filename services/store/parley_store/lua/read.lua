@@ -23,10 +23,10 @@ for item = 1, #KEYS / KEYS_EACH do
   local other = is_reader and peer or reader
   local epoch, last, at, read, seen = parse_peer(redis.call('HGET', peers, other))
   -- Nobody has read what has not been written.
-  local seq = math.min(tonumber(ARGV[a + 3]), last or 0)
-  local mark = is_reader and read or seen
+  local seq = math.min(tonumber(ARGV[a + 3]), tonumber(last or 0))
+  local mark = tonumber((is_reader and read or seen) or 0)
   if not epoch or seq <= mark or redis.call('EXISTS', key) == 0 then
-    results[item] = { 0, mark or 0, 0, '', '' }
+    results[item] = { 0, mark, 0, '', '' }
   else
     -- In a conversation with oneself both marks are one.
     if is_reader then

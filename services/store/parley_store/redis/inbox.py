@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
     counter: int
     epoch: str
     gateways: list[str]
-    since: int = 0
+    since: int
     """For a gap: messages stored up to this time (ms) are in the inbox under another numbering."""
 
     @property
@@ -146,7 +146,7 @@ class Inboxes:
         return [
             answer
             if isinstance(answer, ParleyError)
-            else Outcome(answer[0], answer[1], answer[2].decode(), answer[3].decode().split(), *answer[4:])
+            else Outcome(answer[0], answer[1], answer[2].decode(), answer[3].decode().split(), answer[4])
             for answer in answers
         ]
 

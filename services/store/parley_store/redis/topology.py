@@ -162,7 +162,7 @@ class Topology(ABC):
                 for index in group:
                     results[index] = failure
             else:
-                for index, result in zip(group, answer, strict=True):
+                for index, result in zip(group, script.results(answer), strict=True):
                     results[index] = result
         return results
 
