@@ -15,6 +15,7 @@ def test_bundled() -> None:
     configuration = find(manifests, "ConfigMap", "parley-redis")["data"]["redis.conf"].splitlines()
     assert "appendonly yes" in configuration
     assert "appendfsync everysec" in configuration
+    assert "auto-aof-rewrite-min-size 128mb" in configuration
     assert "maxmemory-policy noeviction" in configuration
     stateful = find(manifests, "StatefulSet", "parley-redis")["spec"]
     assert stateful["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"

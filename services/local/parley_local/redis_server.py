@@ -63,6 +63,8 @@ def redis_command(
         "save": "",
         "appendonly": "yes" if aof else "no",
         "appendfsync": "everysec",
+        # As the chart has it: templates/redis/configmap.yaml says why.
+        "auto-aof-rewrite-min-size": "128mb",
         # Parley refuses a server that would drop keys of its own accord.
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
