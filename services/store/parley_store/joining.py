@@ -3,11 +3,15 @@
 A batch costs a store and Redis more than the few messages in it do, and with many gateways each one's batches
 are small. So groups begin as far apart as `Pace` says, and each answer tells its gateway when the next one
 begins: the gateway collects until shortly before, and a message waits once, not in the gateway and then here.
+Nor does it wait for the last moment: a group begins as soon as all have come who came to those before it.
+What comes just too late for a group is stored alone, and its gateway is in step again with the answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -17,8 +21,16 @@ from parley_store.pace import Pace
 
 LEAD_SECONDS: Final = 0.004
 """Gateways are told to send so long before the next group begins: time to travel, on a busy machine too."""
+LATE: Final = 0.25
+"""What comes in this part of the time between two groups, as far as they are more than `CLOSE_SECONDS` apart,
+was probably late for the first."""
+CLOSE_SECONDS: Final = 0.01
+"""Where groups follow each other so closely, waiting for the next is better than a call to Redis more."""
 LIMIT: Final = 512
 """Messages in a group, unless a single batch has more."""
+_REMEMBERED: Final = 10
+"""Groups that tell how many batches the next may have. Not fewer: a batch that misses its group waits for the
+next, so a group that lacks one because a gateway had nothing to send must not make another's late."""
 
 Append = Callable[[api.AppendRequest], Awaitable[api.AppendResponse]]
 
@@ -27,9 +39,16 @@ class _Group:
     """Batches that wait for each other: that of the leader, which carries all out, and of those who join."""
 
     def __init__(self, leader: api.AppendRequest) -> None:
+        self.completed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.near = False  # its time comes within LEAD_SECONDS
         self.size = len(leader.messages)
         self.requests = [leader]
         self.followers: list[asyncio.Future[api.AppendResponse]] = []
+
+    def complete(self) -> None:
+        """Let it begin."""
+        if not self.completed.done():
+            self.completed.set_result(None)
 
     def join(self, request: api.AppendRequest) -> asyncio.Future[api.AppendResponse]:
         """Add a batch; the future gets its answer."""
@@ -54,6 +73,8 @@ class Joiner:
         self._append = append
         self._pace = Pace()
         self._next = 0.0  # the time of the event loop at which a group may begin
+        self._sizes: deque[int] = deque([1], _REMEMBERED)  # batches in each of the last groups
+        self._begun = -math.inf  # when the last group began
         self._open: _Group | None = None
 
     async def append(self, request: api.AppendRequest) -> api.AppendResponse:
@@ -64,15 +85,22 @@ class Joiner:
         """
         group = self._open
         if group is not None and group.size + len(request.messages) <= LIMIT:
-            return await group.join(request)
-        pause = self._next - asyncio.get_running_loop().time()
+            future = group.join(request)
+            self._look(group)
+            return await future
+        now = asyncio.get_running_loop().time()
+        pause = self._next - now
         if pause <= 0:
             self._begin([request])
+            return await self._store(request)
+        if now - self._begun < LATE * (self._pace.seconds - CLOSE_SECONDS):
+            # Alone, so that a moment's delay does not become a whole pause.
+            self._pace.note(1, len(request.messages), now)
             return await self._store(request)
         group = self._open = _Group(request)
         answers: list[api.AppendResponse | Exception] = []
         try:
-            await asyncio.sleep(pause)
+            await self._gather(group, pause)
             self._close(group)
             self._begin(group.requests)
             answers = await self._together(group.requests)
@@ -87,9 +115,32 @@ class Joiner:
             raise answers[0]
         return answers[0]
 
+    async def _gather(self, group: _Group, seconds: float) -> None:
+        """Wait until a group may begin, or until shortly before when all have come who came lately."""
+        loop = asyncio.get_running_loop()
+        timers = [
+            loop.call_later(seconds - LEAD_SECONDS, self._near, group),
+            loop.call_later(seconds, group.complete),
+        ]
+        try:
+            await group.completed
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    def _near(self, group: _Group) -> None:
+        group.near = True
+        self._look(group)
+
+    def _look(self, group: _Group) -> None:
+        if group.near and len(group.requests) >= max(self._sizes):
+            group.complete()
+
     def _begin(self, requests: Sequence[api.AppendRequest]) -> None:
         now = asyncio.get_running_loop().time()
+        self._sizes.append(len(requests))
         self._pace.note(len(requests), sum(len(request.messages) for request in requests), now)
+        self._begun = now
         self._next = now + self._pace.seconds
 
     async def _store(self, request: api.AppendRequest) -> api.AppendResponse:

@@ -43,8 +43,9 @@ def set_pace(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 @pytest.fixture(autouse=True)
 def pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the pause long enough that everything a test begins together falls into it."""
+    """Make the pause long enough that everything a test begins together falls into it, and nothing late."""
     set_pace(monkeypatch, 0.1)
+    monkeypatch.setattr(joining, "LATE", 0.0)
 
 
 def batch(gateway: str, *contents: int, deadline: int = 1000) -> api.AppendRequest:
@@ -209,3 +210,56 @@ async def test_answers_tell_when_the_next_group_begins(monkeypatch: pytest.Monke
     assert all(1000 < answer.pause < 600_000 for answer in answers)
     monkeypatch.setattr(joining, "LEAD_SECONDS", 1000.0)
     assert (await Joiner(Backend().append).append(batch("g1", 1))).pause == 0
+
+
+async def test_a_group_begins_when_all_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shortly before its time a group begins with the last of those who took part lately, not at its time."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    await seqs(joiner, batch("g1", 1))
+    await asyncio.gather(*[seqs(joiner, batch(name, 2)) for name in ("g1", "g2")])
+    # From now on a group's time is an hour away, and always near.
+    set_pace(monkeypatch, 36_000.0)
+    monkeypatch.setattr(joining, "LEAD_SECONDS", 36_000.0)
+    await asyncio.gather(*[seqs(joiner, batch(name, 3)) for name in ("g1", "g2")])
+    alone = asyncio.create_task(seqs(joiner, batch("g1", 4)))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(backend.calls) == 3
+    assert await seqs(joiner, batch("g2", 5)) == [5]
+    assert await alone == [4]
+    assert backend.calls[3:] == [["4", "5"]]
+
+
+async def test_a_gateway_that_has_gone_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that lacks a batch changes nothing for the next; when it is long gone it is not waited for."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    set_pace(monkeypatch, 0.01)
+    await seqs(joiner, batch("g1", 1))
+    await asyncio.gather(*[seqs(joiner, batch(name, 2)) for name in ("g1", "g2")])
+    monkeypatch.setattr(joining, "LEAD_SECONDS", 36_000.0)
+    for number in range(3, 12):
+        await seqs(joiner, batch("g1", number))
+    set_pace(monkeypatch, 36_000.0)
+    # The last of ten that remember two; then there is none.
+    alone = asyncio.create_task(seqs(joiner, batch("g1", 12)))
+    assert await alone == [12]
+    assert await seqs(joiner, batch("g1", 13)) == [13]
+
+
+async def test_what_just_misses_a_group_does_not_wait_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that comes right after a group has begun is stored alone; one that comes later waits."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    set_pace(monkeypatch, 36_000.0)
+    monkeypatch.setattr(joining, "LATE", 0.25)
+    await joiner.append(batch("g1", 1))
+    late = await joiner.append(batch("g2", 2))
+    assert backend.calls == [["1"], ["2"]]
+    assert late.pause > 1000, "it is told when the others' next group begins"
+    monkeypatch.setattr(joining, "LATE", 0.0)
+    waiting = asyncio.create_task(joiner.append(batch("g2", 3)))
+    await asyncio.sleep(0.05)
+    assert len(backend.calls) == 2
+    waiting.cancel()
