@@ -263,3 +263,22 @@ async def test_what_just_misses_a_group_does_not_wait_for_the_next(monkeypatch: 
     await asyncio.sleep(0.05)
     assert len(backend.calls) == 2
     waiting.cancel()
+
+
+async def test_one_smaller_group_makes_nobody_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a group for which a gateway had nothing to send, the next one waits for that gateway again."""
+    backend = Backend()
+    joiner = Joiner(backend.append)
+    set_pace(monkeypatch, 0.01)
+    await seqs(joiner, batch("g1", 1))
+    await asyncio.gather(*[seqs(joiner, batch(name, 2)) for name in ("g1", "g2")])
+    set_pace(monkeypatch, 36_000.0)
+    await seqs(joiner, batch("g1", 3))
+    monkeypatch.setattr(joining, "LEAD_SECONDS", 36_000.0)
+    alone = asyncio.create_task(seqs(joiner, batch("g1", 4)))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not alone.done()
+    assert await seqs(joiner, batch("g2", 5)) == [5]
+    assert await alone == [4]
+    assert backend.calls[-1] == ["4", "5"]
