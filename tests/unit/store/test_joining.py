@@ -212,39 +212,47 @@ async def test_answers_tell_when_the_next_group_begins(monkeypatch: pytest.Monke
     assert (await Joiner(Backend().append).append(batch("g1", 1))).pause == 0
 
 
-async def test_a_group_begins_when_all_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shortly before its time a group begins with the last of those who took part lately, not at its time."""
+async def used_by_two() -> tuple[Backend, Joiner]:
+    """Make a joiner whose last group had the batches of two gateways."""
     backend = Backend()
     joiner = Joiner(backend.append)
     await seqs(joiner, batch("g1", 1))
     await asyncio.gather(*[seqs(joiner, batch(name, 2)) for name in ("g1", "g2")])
+    return backend, joiner
+
+
+async def begin(joiner: Joiner, request: api.AppendRequest) -> asyncio.Task[list[int] | Code]:
+    """Hand a batch in, and give the joiner time to store it if it is going to at once."""
+    task = asyncio.create_task(seqs(joiner, request))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return task
+
+
+async def test_a_group_begins_when_all_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shortly before its time a group begins with the last of those who took part lately, not at its time."""
+    backend, joiner = await used_by_two()
     # From now on a group's time is an hour away, and always near.
     set_pace(monkeypatch, 36_000.0)
     monkeypatch.setattr(joining, "LEAD_SECONDS", 36_000.0)
     await asyncio.gather(*[seqs(joiner, batch(name, 3)) for name in ("g1", "g2")])
-    alone = asyncio.create_task(seqs(joiner, batch("g1", 4)))
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert len(backend.calls) == 3
+    alone = await begin(joiner, batch("g1", 4))
+    assert not alone.done()
     assert await seqs(joiner, batch("g2", 5)) == [5]
     assert await alone == [4]
     assert backend.calls[3:] == [["4", "5"]]
 
 
 async def test_a_gateway_that_has_gone_is_waited_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group that lacks a batch changes nothing for the next; when it is long gone it is not waited for."""
-    backend = Backend()
-    joiner = Joiner(backend.append)
+    """After ten groups without it a group no longer waits for its batch."""
     set_pace(monkeypatch, 0.01)
-    await seqs(joiner, batch("g1", 1))
-    await asyncio.gather(*[seqs(joiner, batch(name, 2)) for name in ("g1", "g2")])
+    _, joiner = await used_by_two()
     monkeypatch.setattr(joining, "LEAD_SECONDS", 36_000.0)
     for number in range(3, 12):
         await seqs(joiner, batch("g1", number))
     set_pace(monkeypatch, 36_000.0)
-    # The last of ten that remember two; then there is none.
-    alone = asyncio.create_task(seqs(joiner, batch("g1", 12)))
-    assert await alone == [12]
+    # The last that waits, as its time is near; the next one's is an hour away.
+    assert await seqs(joiner, batch("g1", 12)) == [12]
     assert await seqs(joiner, batch("g1", 13)) == [13]
 
 
@@ -259,25 +267,19 @@ async def test_what_just_misses_a_group_does_not_wait_for_the_next(monkeypatch: 
     assert backend.calls == [["1"], ["2"]]
     assert late.pause > 1000, "it is told when the others' next group begins"
     monkeypatch.setattr(joining, "LATE", 0.0)
-    waiting = asyncio.create_task(joiner.append(batch("g2", 3)))
-    await asyncio.sleep(0.05)
-    assert len(backend.calls) == 2
+    waiting = await begin(joiner, batch("g2", 3))
+    assert not waiting.done()
     waiting.cancel()
 
 
 async def test_one_smaller_group_makes_nobody_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a group for which a gateway had nothing to send, the next one waits for that gateway again."""
-    backend = Backend()
-    joiner = Joiner(backend.append)
     set_pace(monkeypatch, 0.01)
-    await seqs(joiner, batch("g1", 1))
-    await asyncio.gather(*[seqs(joiner, batch(name, 2)) for name in ("g1", "g2")])
+    backend, joiner = await used_by_two()
     set_pace(monkeypatch, 36_000.0)
     await seqs(joiner, batch("g1", 3))
     monkeypatch.setattr(joining, "LEAD_SECONDS", 36_000.0)
-    alone = asyncio.create_task(seqs(joiner, batch("g1", 4)))
-    for _ in range(10):
-        await asyncio.sleep(0)
+    alone = await begin(joiner, batch("g1", 4))
     assert not alone.done()
     assert await seqs(joiner, batch("g2", 5)) == [5]
     assert await alone == [4]
