@@ -172,9 +172,12 @@ async def test_a_kicked_user_can_come_back(people: People, administered: Stack) 
 async def test_who_is_there(people: People, administered: Stack) -> None:
     """Gateways with their connections, who is online, and people by the beginning of their names."""
     ann = await people.join("Zoe the first")
-    gateways = (await ask(administered, "gateways"))["gateways"]
-    assert len(gateways) == 2
-    assert all(gateway["ready"] for gateway in gateways)
+
+    async def all_ready() -> bool:
+        gateways = (await ask(administered, "gateways"))["gateways"]
+        return len(gateways) == 2 and all(gateway["ready"] for gateway in gateways)
+
+    await eventually(all_ready)
     online = await ask(administered, "online")
     assert ann.user_id in {user["user"] for user in online["users"]}
     found = (await ask(administered, "users", "zoe"))["users"]
@@ -297,12 +300,20 @@ async def test_a_drained_gateway_is_left_by_its_clients(people: People, administ
     gateway = administered.gateways[1]
     listed = (await ask(administered, "gateways"))["gateways"]
     (name,) = [each["gateway"] for each in listed if each["address"] == gateway.settings["ADDRESS"]]
+
+    async def listed_as(*, drained: bool) -> bool:
+        listed = (await ask(administered, "gateways"))["gateways"]
+        (states,) = [(each["draining"], each["ready"]) for each in listed if each["gateway"] == name]
+        return bool(states == (drained, not drained))
+
     bob = await people.join("bob", 1)
     assert await ask(administered, "drain", name) == {"gateways": 1}
     await bob.journal.disconnected()
     await eventually(lambda: not gateway.ready())
+    await eventually(lambda: listed_as(drained=True))
     await ask(administered, "undrain", name)
     await eventually(gateway.ready)
+    await eventually(lambda: listed_as(drained=False))
     missing = await ctl(administered, "drain", "nothing")
     assert (missing.status, missing.err) == (1, "parleyctl: not_found: there is no such gateway\n")
 

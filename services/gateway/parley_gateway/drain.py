@@ -113,6 +113,7 @@ class Drainer:
         if self.draining:
             return
         self.draining = True
+        self._gateway.life.beat_soon()
         self._gateway.metrics.draining.set(1)
         self._gateway.admission.closed_because = "this server is leaving"
         logger.info("draining", extra={"connections": len(self._gateway.server.sessions())})
@@ -125,6 +126,7 @@ class Drainer:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         self.draining = False
+        self._gateway.life.beat_soon()
         self._gateway.metrics.draining.set(0)
         self._gateway.admission.closed_because = None
 
@@ -144,6 +146,7 @@ class Drainer:
 
     async def _shed(self, count: int) -> None:
         self._shedding += 1
+        self._gateway.life.beat_soon()
         try:
             await asyncio.sleep(SHED_NOTICE_SECONDS)
             closed = await self._closer.shed("shed", count)
@@ -151,3 +154,4 @@ class Drainer:
             await asyncio.sleep(SHED_AFTER_SECONDS)
         finally:
             self._shedding -= 1
+            self._gateway.life.beat_soon()

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from parley_gateway.bus import Entries
 from parley_gateway.clock import RedisClock
 from parley_gateway.hub import Hub
 from parley_gateway.life import Callbacks, Life
@@ -23,14 +25,23 @@ LEASE_MS = 300
 
 
 class QuietBus:
-    """Redis, as far as streams are read: nothing ever comes, and XINFO answers what was prepared."""
+    """Redis, as far as streams are read: what a test puts in comes, and XINFO answers what was prepared.
+
+    The stream begins with the entry without items that the lease makes.
+    """
 
     def __init__(self) -> None:
         self.infos: list[Any] = []
+        self.entries: asyncio.Queue[list[api.StreamItem]] = asyncio.Queue()
+        self.entries.put_nowait([])
 
-    async def xread(self, *_: object, **__: object) -> None:
-        """Wait for ever."""
-        await asyncio.Event().wait()
+    async def xread(self, key: str, after: str) -> Entries:
+        """Wait for an entry for the gateway; for ever, in the roster's log."""
+        if key == api.ROSTER_LOG:
+            await asyncio.Event().wait()
+        items = await self.entries.get()
+        number = int(after.partition("-")[2]) + 1
+        return [(b"0-%d" % number, [api.STREAM_FIELD.encode(), msgspec.json.encode(items)])]
 
     async def xinfo_stream(self, _key: str) -> Any:
         """Answer or fail."""
@@ -52,17 +63,22 @@ class Bench:
         self.tasks = TaskGroup("test")
         self.done: list[str] = []
         self.incarnation = "one"
+        self.lease_ms = LEASE_MS
         roster, metrics = Roster(10), Metrics()
         self.life = Life(
             store=self.store,
-            bus=self.bus,  # type: ignore[arg-type]
+            bus=self.bus,
             hub=Hub(store=self.store, roster=roster, metrics=metrics, tasks=self.tasks, burst=10),
             roster=roster,
             clock=RedisClock(),
             metrics=metrics,
             callbacks=Callbacks(
                 describe=lambda: api.LeaseRequest(
-                    gateway=self.life.gateway_id, address="h:1", connections=0, capacity=1, ready=True
+                    gateway=self.life.gateway_id,
+                    address="h:1",
+                    connections=0,
+                    capacity=1,
+                    ready=not self.life.missing,
                 ),
                 reattach=self._reattach,
                 touch=self._reattach,
@@ -84,7 +100,7 @@ class Bench:
         return api.LeaseResponse(
             held=True,
             now=1,
-            lease_ms=LEASE_MS,
+            lease_ms=self.lease_ms,
             incarnation=self.incarnation,
             roster_epoch="r",
             roster_version=1,
@@ -133,3 +149,20 @@ async def test_a_life_whose_part_fails_starts_over(bench: Bench) -> None:
     bench.bus.infos = [{}]  # no such answer: the beat fails on it
     bench.incarnation = "two"
     await eventually(lambda: bench.done[:2] == ["closed", "new id"])
+
+
+async def test_a_change_of_readiness_is_told_at_once() -> None:
+    """The first beats say that it is not ready; the store hears of it long before another is due."""
+    bench = Bench()
+    bench.lease_ms = 3_600_000
+    bench.store.prepare("probe", api.Done())
+    bench.tasks.start(bench.life.run(), "life")
+    try:
+        # One to take the lease, and one because the stream can be read.
+        await eventually(lambda: len(bench.store.requests("lease")) == 2 and bench.store.requests("probe"))
+        (probe,) = bench.store.requests("probe")
+        bench.bus.entries.put_nowait([api.Probe(nonce=probe.nonce)])
+        await eventually(lambda: len(bench.store.requests("lease")) == 3)
+    finally:
+        await bench.tasks.close()
+    assert [beat.ready for beat in bench.store.requests("lease")] == [False, False, True]
