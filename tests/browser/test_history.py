@@ -78,28 +78,68 @@ async def test_history_is_loaded_page_by_page_while_the_screen_stays(arrive: Arr
     await ann.sees("message 230")
 
 
-_SCROLL_UP = """async () => {
+_SCROLL = """async ([steps, step]) => {
     const frame = () => new Promise(requestAnimationFrame);
     let screen = null;
     while (!screen?.scrollTop) {
         screen = document.querySelector("[role=region][aria-label^='Messages with']");
         await frame();
     }
-    for (let turn = 0; turn < 10; turn++) {
-        screen.scrollTop -= 300;
+    const before = screen.scrollTop;
+    for (let turn = 0; turn < steps; turn++) {
+        screen.scrollTop += step;
         await frame();
     }
     for (let waited = 0; waited < 20; waited++) await frame();
-    return screen.scrollHeight - screen.clientHeight - screen.scrollTop;
+    const left = screen.scrollHeight - screen.clientHeight - screen.scrollTop;
+    return { moved: screen.scrollTop - before, left };
 }"""
+"""Scrolls as soon as a conversation is there, step by step; tells how far, and how far the end is."""
 
 
 async def test_who_scrolls_up_at_once_is_not_taken_back(arrive: Arrive, site: Stack) -> None:
     """A conversation opens at its end; whoever scrolls up while rows still get their heights stays there."""
     ann = await _reader(arrive, site, "u")
-    assert await ann.page.evaluate(_SCROLL_UP) > 1000
+    assert (await ann.page.evaluate(_SCROLL, [10, -300]))["left"] > 1000
     await ann.page.get_by_role("button", name="To the newest message").click()
     await ann.sees("message 230")
+
+
+async def _missing(arrive: Arrive, site: Stack, suffix: str, read: int) -> Person:
+    """Somebody who has read so many messages of a bob, and has missed 40 more."""
+    ann, bob = await arrive(f"ann {suffix}"), await arrive(f"bob {suffix}")
+    ann_id, bob_id = await _user_id(ann, bob), await _user_id(bob, ann)
+    texts = [f"message {number} {'word ' * 60}end" for number in range(read + 40)]
+    async with past(site) as writer:
+        await writer.messages(bob_id, ann_id, texts[:read])
+        if read:
+            await expect(ann.message(texts[read - 1])).to_be_visible()
+        await ann.page.go_back()
+        await writer.messages(bob_id, ann_id, texts[read:])
+    await expect(ann.entry(bob.name)).to_contain_text("40")
+    return ann
+
+
+@pytest.mark.parametrize("read", [0, 30])
+async def test_what_was_missed_begins_at_the_top(arrive: Arrive, site: Stack, read: int) -> None:
+    """A conversation opens at the mark of what was missed, however high its rows turn out to be."""
+    ann = await _missing(arrive, site, f"t{read}", read)
+    await ann.open(f"bob t{read}")
+    await expect(ann.screen.get_by_text("New", exact=True)).to_be_visible()
+    await ann.screen.evaluate(_STILL)
+    mark = await ann.screen.get_by_text("New", exact=True).bounding_box()
+    screen = await ann.screen.bounding_box()
+    assert mark is not None
+    assert screen is not None
+    assert 40 < mark["y"] - screen["y"] < 90
+
+
+@pytest.mark.parametrize("read", [0, 30])
+async def test_who_scrolls_on_at_once_is_not_taken_back(arrive: Arrive, site: Stack, read: int) -> None:
+    """Neither to the mark of what was missed, while rows still get their heights."""
+    ann = await _missing(arrive, site, f"d{read}", read)
+    await ann.entry(f"bob d{read}").click()
+    assert (await ann.page.evaluate(_SCROLL, [1, 1500]))["moved"] > 1400
 
 
 async def test_five_thousand_messages_and_a_thousand_people(arrive: Arrive, site: Stack) -> None:
