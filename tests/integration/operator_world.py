@@ -74,6 +74,10 @@ class StrictApi(kmock.KubernetesEmulator):
                     body = {"kind": "Status", "status": "Failure", "message": "the object has been modified"}
                     return web.json_response(body, status=409)
                 self.writes.append((path, copy.deepcopy(request.data)))
+                if path.endswith("/scale"):
+                    # The spec has changed; the Deployment's controller has yet to observe it.
+                    generation = {"generation": known.get("generation", 0) + 1}
+                    request.data["metadata"] = {**(request.data.get("metadata") or {}), **generation}
                 request.data.setdefault("metadata", {})["resourceVersion"] = self.next_version()
         elif method == "POST" and request.resource is not None:
             request.data.setdefault("metadata", {})["resourceVersion"] = self.next_version()
@@ -237,7 +241,13 @@ class World:
     def report(self, **status: int) -> None:
         """Have the Deployment's controller report that everything is as it was asked for."""
         count = len(self.gateways)
-        full = {"observedGeneration": 1, "replicas": count, "updatedReplicas": count, "readyReplicas": count}
+        deployment = self.api.objects["apps/v1/deployments", NAMESPACE, "gateway"].raw
+        full = {
+            "observedGeneration": deployment["metadata"]["generation"],
+            "replicas": count,
+            "updatedReplicas": count,
+            "readyReplicas": count,
+        }
         self.change_deployment({"status": full | status})
 
     async def add_pod(self, connections: int = 0, *, ready: bool = True, node: str = "node") -> str:

@@ -6,7 +6,7 @@ Rules that hold whatever the input (the property tests prove them):
 - nothing is removed or moved on incomplete data; an answer that is missing is never taken for zero;
 - a drain takes at most ``step_percent`` of the replicas (but always one), and only its own pods;
 - while a rollout, a pause or another manager of the replicas is seen, nothing is done but to give back
-  the pods of a drain;
+  the pods of a drain (and in a rollout not those that are leaving already);
 - growing needs only what is known for sure: the known connections alone ask for it.
 """
 
@@ -241,7 +241,7 @@ def _wanted(spec: Spec, view: View, history: History) -> int:
 
 
 def _interlock(spec: Spec, view: View, drain: Drain | None) -> Action | None:
-    """What forbids to act at all; a drain is then given back, unless its pods are already leaving."""
+    """What forbids to act at all; a drain is then given back, in a rollout unless its pods are leaving."""
     reason = None
     if spec.paused:
         reason = Reason.PAUSED
@@ -253,7 +253,13 @@ def _interlock(spec: Spec, view: View, drain: Drain | None) -> Action | None:
         reason = Reason.ROLLOUT_IN_PROGRESS
     if reason is None:
         return None
-    return Hold(reason) if drain is None else CancelDrain(reason)
+    if drain is None:
+        return Hold(reason)
+    if reason is Reason.ROLLOUT_IN_PROGRESS and view.replicas == drain.to_replicas:
+        # The operator's own removal looks like a rollout until it is observed. Whoever took the low cost from
+        # an empty pod now would have the ReplicaSet remove a full one in its stead.
+        return Hold(reason)
+    return CancelDrain(reason)
 
 
 def _continue(view: View, drain: Drain, least: int) -> Action:

@@ -171,6 +171,15 @@ def test_it_keeps_out_of_the_way(reason: Reason, rules: dict[str, object], known
     assert act(spec(**rules), view(there, **known), drain=drain).action == CancelDrain(reason)
 
 
+def test_a_rollout_does_not_give_back_what_is_leaving() -> None:
+    """Lowered replicas that nobody has observed look like a rollout: the drained pod stays the one to go."""
+    there = pods(9, 9, 9, 0)
+    known = view(there, replicas=3, rollout=True)
+    assert act(spec(), known, drain=drain_of(there[3:], 4)).action == Hold(Reason.ROLLOUT_IN_PROGRESS)
+    observed = dataclasses.replace(known, pods=there[:3], rollout=False)
+    assert act(spec(), observed, drain=drain_of(there[3:], 4)).action == FinishDrain(Reason.DRAINED)
+
+
 def test_a_drain_waits_until_its_pods_are_empty() -> None:
     """The replicas are lowered only once nobody is left on the pods."""
     there = pods(9, 9, 9, 2)

@@ -14,6 +14,7 @@ from parley_operator.core import (
     FinishDrain,
     Hold,
     Pod,
+    Reason,
     Rebalance,
     Remove,
     ScaleUp,
@@ -140,6 +141,20 @@ def test_the_rules_hold(data: st.DataObject) -> None:
             check_rebalance(rules, known, shares, shed)
         case Hold():
             pass
+
+
+@given(st.data())
+def test_what_is_leaving_stays_drained_in_a_rollout(data: st.DataObject) -> None:
+    """Lowered replicas that nobody observed yet, or a rollout just then, never give the drained pods back."""
+    rules = data.draw(specs())
+    known = dataclasses.replace(data.draw(views(rules)), rollout=True)
+    if (drain := data.draw(drains(known))) is None:
+        return
+    known = dataclasses.replace(known, replicas=drain.to_replicas)
+    decision = decide(rules, known, data.draw(histories()), drain, None)
+    assert decision.action != CancelDrain(Reason.ROLLOUT_IN_PROGRESS)
+    if not rules.paused and known.replicas > 0 and known.other_manager is None:
+        assert decision.action == Hold(Reason.ROLLOUT_IN_PROGRESS)
 
 
 def check_start(rules: Spec, known: View, drain: Drain) -> None:
