@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import resource
+import socket
+import time
+from pathlib import Path
+
 import pytest
 
+from parley_local.redis_server import RedisServer, find_redis_server
 from parley_shared.redis_client import redis_address
 from tests.chart.cases import REDIS
 from tests.chart.helm import Values, environment, find, of_kind, pod_specs, render
+from tests.harness.ports import free_port
 
 
 def test_bundled() -> None:
@@ -106,4 +113,72 @@ def test_original_redis() -> None:
     """Redis's own image works by its programs' names."""
     container = pod_specs(render(REDIS["redis original"]))["parley-redis"]["containers"][0]
     assert container["command"][0] == "redis-server"
-    assert container["livenessProbe"]["exec"]["command"] == ["redis-cli", "-e", "ping"]
+    assert container["livenessProbe"]["exec"]["command"] == ["redis-cli", "ping"]
+
+
+def _passes(probe: str, port: int) -> bool:
+    """Whether a probe of the chart would pass, by the rules of redis-cli, which need not be installed here.
+
+    It fails when there is no answer, and with `-e` when the answer is an error.
+    """
+    command = pod_specs(render())["parley-redis"]["containers"][0][probe]["exec"]["command"]
+    words = [word for word in command[1:] if word != "-e"]
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+            connection.settimeout(5)
+            connection.sendall(" ".join(words).encode() + b"\r\n")
+            answer = connection.recv(4096)
+    except OSError:
+        return False
+    return bool(answer) and not ("-e" in command and answer.startswith(b"-"))
+
+
+def test_a_full_disk_restarts_nothing(tmp_path: Path) -> None:
+    """While its file cannot be written Redis lives and serves by its probes; without Redis they fail."""
+    # A file that may not grow raises a signal, too, which would end the server; a full disk does not.
+    program = tmp_path / "server"
+    program.write_text(f"#!/bin/sh\ntrap '' XFSZ\nexec {find_redis_server()} \"$@\"\n")
+    program.chmod(0o755)
+    server = RedisServer(free_port(), tmp_path / "data", executable=program)
+    server.start()
+    try:
+        probes = ("startupProbe", "livenessProbe", "readinessProbe")
+        assert all(_passes(probe, server.port) for probe in probes)
+        with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+            # No file may grow: as with a full disk, the write of the file fails and not the server.
+            unlimited = resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+            deadline = time.monotonic() + 10
+            answer = b""
+            while not answer.startswith(b"-MISCONF"):
+                assert time.monotonic() < deadline, answer
+                connection.sendall(b"SET key value\r\n")
+                answer = connection.recv(4096)
+            connection.sendall(b"PING\r\n")
+            assert connection.recv(4096).startswith(b"-MISCONF")
+            assert all(_passes(probe, server.port) for probe in probes)
+            resource.prlimit(server.pid, resource.RLIMIT_FSIZE, unlimited)
+    finally:
+        server.kill()
+    assert not any(_passes(probe, server.port) for probe in probes)
+
+
+def test_a_loading_redis_is_not_ready(tmp_path: Path) -> None:
+    """While Redis reads its file it lives, but neither the startup nor the readiness probe passes."""
+    # It answers after each kilobyte; by default after 2 MB.
+    extra = ("--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024")
+    server = RedisServer(free_port(), tmp_path, extra=extra)
+    server.start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+            # Each key takes a hundredth of a second to load.
+            for command in ("DEBUG POPULATE 1000", "CONFIG SET key-load-delay 10000"):
+                connection.sendall(command.encode() + b"\r\n")
+                connection.recv(4096)
+            connection.sendall(b"DEBUG RELOAD\r\n")
+            deadline = time.monotonic() + 10
+            while _passes("readinessProbe", server.port):
+                assert time.monotonic() < deadline, "it never loads"
+            assert not _passes("startupProbe", server.port)
+            assert _passes("livenessProbe", server.port)
+    finally:
+        server.kill()
