@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import kopf
@@ -10,6 +11,7 @@ import pytest
 from parley_operator.kube import ConflictError, KubeClient, KubeError, NotFoundError
 from parley_operator.leader import Leader
 from parley_operator.objects import Deployment
+from tests.harness.waiting import eventually
 from tests.integration.operator_world import NAMESPACE, Fault, World, make_world
 
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/gateway"
@@ -21,11 +23,14 @@ class Logins:
 
     def __init__(self, url: str) -> None:
         self.count = 0
+        self.failures: list[Exception] = []
         self._url = url
 
     def __call__(self) -> kopf.ConnectionInfo:
         """Read them."""
         self.count += 1
+        if self.failures:
+            raise self.failures.pop()
         return kopf.ConnectionInfo(server=self._url, token=f"token-{self.count}")
 
 
@@ -114,6 +119,31 @@ async def test_an_api_that_is_not_there_is_an_error() -> None:
 def leader(client: KubeClient, identity: str, changes: list[bool]) -> Leader:
     """Make a competitor for the Lease."""
     return Leader(client, NAMESPACE, "leader", identity=identity, duration_seconds=60, changed=changes.append)
+
+
+@pytest.mark.parametrize("problem", [kopf.LoginError("no account"), FileNotFoundError(2, "no token")])
+async def test_credentials_that_are_gone_for_a_moment_are_an_error_like_others(
+    client: KubeClient, logins: Logins, problem: Exception
+) -> None:
+    """Whoever handles an API that does not answer handles this too, and the next request reads them again."""
+    logins.failures.append(problem)
+    with pytest.raises(KubeError, match=r"GET .*/deployments/gateway: no credentials: .*no"):
+        await client.get(DEPLOYMENT, Deployment)
+    assert (await client.get(DEPLOYMENT, Deployment)).metadata.name == "gateway"
+
+
+async def test_who_competes_for_the_lease_outlives_a_failed_login(logins: Logins) -> None:
+    """One login that fails is no reason never to lead."""
+    logins.failures.append(kopf.LoginError("no account"))
+    client, changes = KubeClient(logins), list[bool]()
+    one = Leader(client, NAMESPACE, "leader", identity="one", duration_seconds=1, changed=changes.append)
+    task = asyncio.create_task(one.run())
+    try:
+        await eventually(lambda: True in changes)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await client.close()
 
 
 async def test_the_lease_goes_to_one(world: World, client: KubeClient) -> None:

@@ -222,6 +222,18 @@ async def test_a_missing_crd_is_one_clear_line(world: World, office: Office) -> 
     assert "the CRD parleygateways.parley.dev is not installed" in operator.log.splitlines()[-1]
 
 
+async def test_missing_credentials_are_one_clear_line(office: Office) -> None:
+    """Without the file that has them the process ends with status 1 and names it."""
+    operator = office.make(KUBECONFIG="/nowhere/kubeconfig")
+    operator.spawn()
+    await eventually(lambda: operator.status is not None)
+    assert operator.status == 1
+    (line,) = operator.log.splitlines()
+    assert line.startswith("parley: ")
+    assert "no credentials: " in line
+    assert "/nowhere/kubeconfig" in line
+
+
 async def test_a_bad_setting_is_one_clear_line(office: Office) -> None:
     """A setting that cannot be used is named."""
     operator = office.make(INTERVAL="soon")

@@ -81,7 +81,8 @@ class Operator:
         """Check that the resource exists, then begin to sweep.
 
         Raises:
-            StartError: The CRD is missing, or the API does not let this process read the objects.
+            StartError: The CRD is missing, there are no credentials, or the API does not let this process
+                read the objects.
         """
         try:
             await self._tools.cluster.headers(self._config.namespace)
@@ -218,10 +219,7 @@ async def running(config: OperatorConfig, connect: Login = login) -> AsyncIterat
         except OSError as error:
             raise StartError(f"cannot listen on INTERNAL_PORT: {error.strerror}") from error
         port = runner.addresses[0][1]
-        try:
-            await operator.start()
-        except kopf.LoginError as error:
-            raise StartError(str(error)) from error
+        await operator.start()
         stack.push_async_callback(operator.close)
         yield Running(config, connect, operator, settings, started, port, stack)
 

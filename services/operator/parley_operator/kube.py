@@ -116,7 +116,7 @@ class KubeClient:
             last = attempt == _ATTEMPTS
             asked: float | None = None
             try:
-                session, info = self._connection()
+                session, info = self._connection(what)
                 headers = {**info.as_http_headers(), "Content-Type": content_type}
                 async with session.request(
                     method, info.server.rstrip("/") + path, params=params, data=data, headers=headers
@@ -138,15 +138,19 @@ class KubeClient:
             wait *= 2
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _connection(self) -> tuple[aiohttp.ClientSession, kopf.ConnectionInfo]:
+    def _connection(self, what: str) -> tuple[aiohttp.ClientSession, kopf.ConnectionInfo]:
         now = time.monotonic()
-        if self._info is None or now - self._read_at > _TOKEN_SECONDS:
-            self._info, self._read_at = self._login(), now
-        if self._session is None:
-            connector = None
-            if self._info.server.startswith("https:"):
-                connector = aiohttp.TCPConnector(ssl=self._info.as_ssl_context())
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        try:
+            if self._info is None or now - self._read_at > _TOKEN_SECONDS:
+                self._info, self._read_at = self._login(), now
+            if self._session is None:
+                connector = None
+                if self._info.server.startswith("https:"):
+                    connector = aiohttp.TCPConnector(ssl=self._info.as_ssl_context())
+                self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        except (kopf.LoginError, OSError) as error:
+            # Files that are gone while the kubelet renews them come back: no loop may end for that.
+            raise KubeError(f"{what}: no credentials: {error}") from error
         return self._session, self._info
 
 
