@@ -142,6 +142,17 @@ async def test_who_scrolls_on_at_once_is_not_taken_back(arrive: Arrive, site: St
     assert (await ann.page.evaluate(_SCROLL, [1, 1500]))["moved"] > 1400
 
 
+async def test_what_was_missed_and_fits_on_the_screen_is_read(arrive: Arrive) -> None:
+    """Nothing is to be scrolled there, and opening the conversation is enough."""
+    ann, bob = await arrive("ann f"), await arrive("bob f")
+    await bob.open("ann f")
+    await bob.say("one", "two")
+    await expect(ann.entry("bob f")).to_contain_text("2")
+    await ann.open("bob f")
+    await bob.sees_progress("two", "read")
+    await expect(ann.page.get_by_role("button", name="To the newest message")).to_have_count(0)
+
+
 async def test_five_thousand_messages_and_a_thousand_people(arrive: Arrive, site: Stack) -> None:
     """Whatever there is, only what can be seen is in the document, and the keyboard reaches both ends."""
     ann, bob = await arrive("ann m"), await arrive("bob m")
