@@ -71,6 +71,17 @@ def test_two_releases_in_one_namespace() -> None:
     assert not one & two
 
 
+@pytest.mark.parametrize("release", ["one", "two"])
+def test_an_operator_serves_its_release_alone(release: str) -> None:
+    """Of two releases in one namespace each operator is given the name of its own release's object."""
+    manifests = render(release=release)
+    (made,) = helm.of_kind(manifests, "ParleyGateway")
+    (operator,) = [spec for name, spec in pod_specs(manifests).items() if name.endswith("-operator")]
+    environment = helm.environment(operator["containers"][0])
+    assert environment["OPERATOR_OBJECT"] == made["metadata"]["name"]
+    assert made["metadata"]["name"].startswith(release)
+
+
 def test_replicas_are_left_to_who_scales() -> None:
     """No replicas are rendered where the operator or an autoscaler owns them, and else they are."""
     assert "replicas" not in find(render(), "Deployment", "parley-gateway")["spec"]

@@ -186,15 +186,15 @@ class World:
         """A pod as it is stored."""
         return self.api.objects["v1/pods", NAMESPACE, name].raw
 
-    def make_object(self, **spec: Any) -> None:
-        """Make the ParleyGateway; without windows unless the test says so."""
-        self.api.objects["parley.dev/v1/parleygateways", NAMESPACE, "parley"] = {
+    def make_object(self, name: str = "parley", **spec: Any) -> None:
+        """Make a ParleyGateway; without windows unless the test says so."""
+        self.api.objects["parley.dev/v1/parleygateways", NAMESPACE, name] = {
             "apiVersion": "parley.dev/v1",
             "kind": "ParleyGateway",
             "metadata": {
-                "name": "parley",
+                "name": name,
                 "namespace": NAMESPACE,
-                "uid": "uid-object",
+                "uid": f"uid-object-{name}",
                 "generation": 1,
                 "resourceVersion": self.api.next_version(),
             },

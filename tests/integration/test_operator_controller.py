@@ -8,12 +8,15 @@ from typing import Any
 import kopf
 import pytest
 
+from parley_operator.app import Operator
 from parley_operator.cluster import DELETION_COST, DRAIN_LABEL, Cluster
+from parley_operator.config import OperatorConfig
 from parley_operator.controller import Controller, Tools
 from parley_operator.gateways import Gateways
 from parley_operator.kube import ConflictError, KubeClient, KubeError
 from parley_operator.metrics import Metrics
 from parley_operator.observe import Observer
+from parley_shared.config import load
 from tests.integration.operator_world import (
     GATEWAY_PATH,
     NAMESPACE,
@@ -543,6 +546,21 @@ async def test_an_even_state_is_written_once(desk: Desk) -> None:
     for _ in range(3):
         await desk.look()
     assert len(desk.world.api.writes) == 1
+
+
+@pytest.mark.parametrize(("name", "kept"), [("parley", {"gateway-2"}), ("", set())], ids=["named", "all"])
+async def test_the_pods_of_others_are_not_swept(desk: Desk, name: str, kept: set[str]) -> None:
+    """A pod that was drained for an object this operator does not serve is neither asked nor changed."""
+    await desk.world.make_deployment(1, 2, 3)
+    for pod, by in (("gateway-1", "parley"), ("gateway-2", "other")):
+        mark = {"metadata": {"labels": {DRAIN_LABEL: by}, "annotations": {DELETION_COST: "-1000"}}}
+        desk.world.api.change(("v1/pods", NAMESPACE, pod), mark)
+    settings = {"OPERATOR_NAMESPACE": NAMESPACE, "OPERATOR_OBJECT": name, "SERVICE_TOKENS": TOKEN}
+    await Operator(load(OperatorConfig, settings), desk.tools).sweep()
+    assert desk.world.marked() == kept
+    asked = [("DELETE", "/drain")]
+    assert desk.world.gateways["gateway-1"].asked == asked
+    assert desk.world.gateways["gateway-2"].asked == ([] if kept else asked)
 
 
 async def test_an_object_that_is_gone_is_left(desk: Desk) -> None:

@@ -212,6 +212,36 @@ async def test_a_changed_spec_is_acted_on_at_once(world: World, office: Office) 
     await eventually(lambda: world.replicas == 3)
 
 
+async def test_the_objects_of_others_are_left_alone(world: World, office: Office) -> None:
+    """With a name only that object is served, found or changed; the other one is not even read."""
+    world.make_object("other", deployment="another")
+    world.make_object()
+    await world.make_deployment(180, 150)
+    operator = await office.start(OPERATOR_OBJECT="parley")
+    await eventually(lambda: world.replicas == 4)
+    await world.settle()
+    other = GATEWAY_PATH.removesuffix("parley") + "other"
+    change = {"metadata": {"generation": 2}, "spec": {"minReplicas": 5}}
+    await send(world, "PATCH", other, change)
+    await send(world, "PATCH", GATEWAY_PATH, change)
+    await eventually(lambda: world.replicas == 5)
+    assert [request for request in world.api["get"] if request.url.path.startswith(other)] == []
+    assert "status" not in world.api.objects[RESOURCE, NAMESPACE, "other"].raw
+    _, metrics = await asyncio.to_thread(operator.get, "/metrics")
+    assert 'name="parley"' in metrics
+    assert 'name="other"' not in metrics
+
+
+async def test_without_a_name_all_objects_are_served(world: World, office: Office) -> None:
+    """An operator that is given no name looks after every object of its namespace."""
+    world.make_object("other", deployment="another")
+    world.make_object()
+    await world.make_deployment(180, 150)
+    await office.start()
+    await eventually(lambda: world.replicas == 4)
+    await eventually(lambda: "status" in world.api.objects[RESOURCE, NAMESPACE, "other"].raw)
+
+
 async def test_a_missing_crd_is_one_clear_line(world: World, office: Office) -> None:
     """Without the resource the process ends with status 1 and says what is missing."""
     del world.api.resources[RESOURCE]
@@ -234,14 +264,15 @@ async def test_missing_credentials_are_one_clear_line(office: Office) -> None:
     assert "/nowhere/kubeconfig" in line
 
 
-async def test_a_bad_setting_is_one_clear_line(office: Office) -> None:
+@pytest.mark.parametrize(("name", "value"), [("INTERVAL", "soon"), ("OPERATOR_OBJECT", "Not a name")])
+async def test_a_bad_setting_is_one_clear_line(office: Office, name: str, value: str) -> None:
     """A setting that cannot be used is named."""
-    operator = office.make(INTERVAL="soon")
+    operator = office.make(**{name: value})
     operator.spawn()
     await eventually(lambda: operator.status is not None)
     assert operator.status == 1
     (line,) = operator.log.splitlines()
-    assert line.startswith("parley: INTERVAL has a value that cannot be used")
+    assert line.startswith(f"parley: {name} has a value that cannot be used")
 
 
 async def test_one_of_two_leads(world: World, office: Office) -> None:

@@ -96,6 +96,10 @@ class Operator:
         """End all loops; a drain that is under way stays in its object's status."""
         await self._tasks.close()
 
+    def serves(self, name: str) -> bool:
+        """Whether objects of this name are this operator's; the others may have another store and token."""
+        return self._config.object_name in {"", name}
+
     def seen(self, namespace: str, name: str, generation: int, body: kopf.Body) -> None:
         """Begin to look after an object, or look again when its spec has changed."""
         known = self._loops.get((namespace, name))
@@ -128,7 +132,7 @@ class Operator:
                     await self._sweep_now.wait()
 
     async def sweep(self) -> None:
-        """Give back the pods that are marked for an object that does not exist any more.
+        """Give back the pods that are marked for an object of ours that does not exist any more.
 
         Raises:
             KubeError: The API did not answer.
@@ -140,7 +144,7 @@ class Operator:
         objects = {(header.metadata.namespace, header.metadata.name) for header in headers}
         for pod in pods:
             name = pod.metadata.labels.get(DRAIN_LABEL)
-            if name is None or (pod.metadata.namespace, name) in objects:
+            if name is None or not self.serves(name) or (pod.metadata.namespace, name) in objects:
                 continue
             try:
                 await give_back(self._tools, pod)
@@ -281,7 +285,10 @@ class Running:
         async def credentials(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo:
             return self.connect(settings)
 
-        @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+        def ours(name: str, **_: Any) -> bool:
+            return operator.serves(name)
+
+        @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry, when=ours)
         async def changed(
             event: kopf.RawEvent, body: kopf.Body, namespace: str | None, name: str, **_: Any
         ) -> None:

@@ -15,6 +15,11 @@ def _namespace(value: str) -> str:
     return config.text(_NAME, "a namespace")(value) if value else ""
 
 
+def _object(value: str) -> str:
+    """Accept the name of a ParleyGateway, or nothing for all of them."""
+    return config.text(_NAME, "the name of a ParleyGateway")(value) if value else ""
+
+
 def _lease(value: str) -> str:
     """Accept the name of a Lease, or nothing for none."""
     return config.text(_NAME, "the name of a Lease")(value) if value else ""
@@ -29,6 +34,12 @@ class OperatorConfig:
         _namespace,
         "",
         "the one namespace whose objects are served; empty: all (needs cluster-wide rights)",
+    )
+    object_name: str = setting(
+        "OPERATOR_OBJECT",
+        _object,
+        "",
+        "name of the one ParleyGateway that is served, where several operators share a namespace; empty: all",
     )
     pod_namespace: str = setting(
         "POD_NAMESPACE", config.text(_NAME, "a namespace"), "default", "the namespace the operator runs in"
