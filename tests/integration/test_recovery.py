@@ -222,6 +222,23 @@ async def test_the_old_socket_is_closed_when_its_pid_is_taken_over(people: Peopl
     await second.socket.close()
 
 
+async def test_a_pid_taken_over_on_the_same_gateway_stays_good(people: People) -> None:
+    """The end of the old socket does not start the window of a client that is connected."""
+    ann = await people.join("ann")
+    asked = await credentials(ann)
+    await ann.close()
+    first = await Raw.connect(people.stack, asked, 0)
+    assert first.reply["pid"] == asked["pid"]
+    second = await Raw.connect(people.stack, asked, 0)
+    assert second.reply["pid"] == asked["pid"]
+    assert await first.socket.close_code() == 1001
+    await asyncio.sleep(WINDOW_SECONDS + 1)
+    await second.socket.close()
+    third = await Raw.connect(people.stack, asked, 0)
+    assert third.reply["pid"] == asked["pid"]
+    await third.socket.close()
+
+
 async def test_after_the_window_a_client_starts_afresh(people: People) -> None:
     """A client that was away for longer than the window gets `session` and `users` with its history."""
     ann, bob = await people.join("ann"), await people.join("bob", 1)

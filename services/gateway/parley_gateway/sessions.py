@@ -265,7 +265,7 @@ class Sessions:
         self._gone(opened.user, request.wish.version)
         pid = opened.pid if isinstance(opened, api.Opened) else getattr(request.wish, "pid", None)
         if pid:
-            self._depart(api.LostSocket(pid=pid))
+            self._depart(api.LostSocket(pid=pid, socket=request.wish.socket))
 
     def _take_back(self, request: Request, result: api.OpenResult | api.RecoverResult) -> None:
         """Give up a registration from which no session came, unless other sockets of the user need it."""
@@ -365,7 +365,8 @@ class Sessions:
         state: SocketState = socket.data
         user = self._hub.leave(socket)
         if state.pid is not None:
-            self._depart(api.LostSocket(pid=state.pid))
+            # Named, as the client may be back here already, and its new socket have taken over the pid.
+            self._depart(api.LostSocket(pid=state.pid, socket=socket.sid))
         if user is not None:
             self._gone(user.user, user.version)
 

@@ -251,6 +251,43 @@ async def test_only_the_last_socket_of_a_user_detaches(bench: Bench) -> None:
     ]
 
 
+async def test_a_lost_socket_is_named_with_its_pid(bench: Bench) -> None:
+    """The client may be back on this gateway: the pid is lost only if this socket still holds it."""
+    bench.store.prepare("open", opened())
+    bench.store.prepare("recover", recovered())
+    bench.store.prepare("presence", *[api.Done()] * 2)
+    old = await bench.connect(username="Alice")
+    new = await bench.connect(sessionID="secret", pid=old.data.pid, offset="1.e.5.r.3")
+    assert new.data.pid == old.data.pid
+    bench.sessions.disconnect(old)  # type: ignore[arg-type]
+    await bench.sessions.settled()
+    (request,) = bench.store.requests("presence")
+    assert request.lost == [api.LostSocket(pid=old.data.pid, socket=old.sid)]
+
+
+@pytest.mark.parametrize("way", ["open", "recover"])
+async def test_a_client_that_left_while_it_connected_loses_only_its_own_socket(
+    bench: Bench, way: str
+) -> None:
+    """The same client may have connected again before the answer came, and hold the pid."""
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    bench.store.prepare(way, answer)
+    bench.store.prepare("presence", *[api.Done()] * 2)
+    socket = FakeSocket()
+    auth = {"username": "Alice"} | ({"pid": "p", "offset": "1.e.5.r.3"} if way == "recover" else {})
+    task = asyncio.create_task(bench.sessions.connect(socket, auth))  # type: ignore[arg-type]
+    await bench.store.changed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (request,) = bench.store.requests(way)
+    answer.set_result(opened()(request) if way == "open" else recovered())
+    await until(lambda: bench.store.requests("presence"))
+    (lost,) = bench.store.requests("presence")[0].lost
+    pid = request.opens[0].new_pid if way == "open" else "p"
+    assert lost == api.LostSocket(pid=pid, socket=socket.sid)
+
+
 async def test_departures_are_repeated_until_taken(bench: Bench) -> None:
     """A store that is away leaves no ghost."""
     bench.store.prepare("open", opened())
