@@ -94,6 +94,15 @@ def test_replicas_are_left_to_who_scales() -> None:
     assert find(render(), "Deployment", "parley-store")["spec"]["replicas"] == 2
 
 
+def test_the_operator_is_ready_once_it_watches() -> None:
+    """Readiness asks whether the objects are watched; life and start only whether the process answers."""
+    (container,) = pod_specs(render())["parley-operator"]["containers"]
+    paths = {
+        kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("liveness", "readiness", "startup")
+    }
+    assert paths == {"liveness": "/healthz", "readiness": "/readyz", "startup": "/healthz"}
+
+
 def test_several_operators_share_a_lease() -> None:
     """More than one operator agree by a Lease, which only they may use; a single one needs none."""
 

@@ -289,6 +289,8 @@ async def test_one_of_two_leads(world: World, office: Office) -> None:
 
     await eventually(lambda: leads(first))
     assert await leads(second) == 0
+    # Who only stands by is ready as well: a rollout of the operators waits for every one of them.
+    assert (await asyncio.to_thread(second.get, "/readyz"))[0] == 200
     first.kill()
     await world.settle()
     await eventually(lambda: leads(second), timeout_seconds=30)
