@@ -206,7 +206,7 @@ async def test_a_changed_spec_is_acted_on_at_once(world: World, office: Office) 
     """The watch wakes the loop, however long its interval is."""
     world.make_object()
     await world.make_deployment(90)
-    await office.start(INTERVAL="300s")
+    await office.start(INTERVAL="45s")
     await eventually(lambda: "conditions" in world.status)
     await send(world, "PATCH", GATEWAY_PATH, {"metadata": {"generation": 2}, "spec": {"minReplicas": 3}})
     await eventually(lambda: world.replicas == 3)

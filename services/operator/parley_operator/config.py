@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Final
 
+from parley_operator.demand import LONGEST_GAP_SECONDS
 from parley_shared import config
 from parley_shared.config import setting
 
+_LONGEST_INTERVAL: Final = LONGEST_GAP_SECONDS - 15.0
+"""With a hole after each look it would never shrink; what is kept in hand is for the look itself."""
 _NAME = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
 
 
@@ -62,7 +66,7 @@ class OperatorConfig:
         "the gateways' internal port, where their container does not name one `internal`",
     )
     interval_seconds: float = setting(
-        "INTERVAL", config.duration(0.05, 300), "10s", "how often an object is looked after"
+        "INTERVAL", config.duration(0.05, _LONGEST_INTERVAL), "10s", "how often an object is looked after"
     )
     drain_interval_seconds: float = setting(
         "DRAIN_INTERVAL", config.duration(0.05, 300), "2s", "how often while a drain is under way"
