@@ -170,3 +170,56 @@ async def test_its_own_retention_outweighs_the_settings(redis_world: RedisWorld)
     assert await world.raw.pttl(name) == -1
     assert (await rule(ann.user, bob.user, keep_ms=None, own_keep=False, hold=None)).keep_ms is None
     assert await world.raw.pttl(name) > 0
+
+
+@pytest.mark.settings(CONVERSATION_TTL="1h")
+async def test_a_repeat_does_not_use_up_the_renewal(redis_world: RedisWorld) -> None:
+    """A call that holds a repeat alone adds nothing to a conversation's life; the next message does."""
+    world = redis_world
+    ann, bob = await two(world)
+    await world.send(ann, bob, "one", "id")
+    name = f"{{{ann.user}:{bob.user}}}"
+    # Time has passed: a renewal is due, and a minute of the life is left.
+    await world.raw.hset(f"conversation:{name}", "x", 1)
+    for key in ("messages", "conversation"):
+        await world.raw.pexpire(f"{key}:{name}", 60_000)
+    assert (await world.send(ann, bob, "one", "id")).duplicate
+    await world.send(ann, bob, "two")
+    for key in ("messages", "conversation"):
+        assert await world.raw.pttl(f"{key}:{name}") > 60_000
+
+
+async def test_a_renewal_does_not_put_off_the_visit(redis_world: RedisWorld) -> None:
+    """A conversation in use is looked after when it was due; but who has claimed it meanwhile must notice."""
+    world = redis_world
+    ann, bob = await two(world)
+    await world.send(ann, bob)
+    name = f"{ann.user}:{bob.user}"
+    due = (await world.lease("any")).now + 30_000
+    await world.raw.zadd("{conversations}:due", {name: due})
+    await world.raw.hset(f"conversation:{{{name}}}", "x", 1)
+    await world.send(ann, bob)
+    assert await world.raw.zscore("{conversations}:due", name) == due - 1
+    await world.raw.zadd("{conversations}:due", {name: due + 3_600_000})
+    await world.raw.hset(f"conversation:{{{name}}}", "x", 1)
+    await world.send(ann, bob)
+    assert due < await world.raw.zscore("{conversations}:due", name) < due + 3_000_000
+
+
+@pytest.mark.parametrize("content", ["one", "other"])
+@pytest.mark.settings(CONVERSATION_TTL="0")
+async def test_a_repeat_that_outlives_its_conversation_leaves_nothing_for_ever(
+    redis_world: RedisWorld, content: str
+) -> None:
+    """Its numbering goes by itself when nothing follows; with a message it lives as the settings say."""
+    world = redis_world
+    ann, bob = await two(world)
+    await world.send(ann, bob, "one", "id")
+    name = f"{{{ann.user}:{bob.user}}}"
+    await world.raw.delete(f"messages:{name}", f"conversation:{name}")
+    (repeat,) = await world.append(world.send_item(ann, bob.user, content, "id"))
+    assert repeat.duplicate == (content == "one")
+    assert await world.raw.pttl(f"conversation:{name}") > 0
+    assert (await world.send(ann, bob, "two")).seq == 1
+    assert await world.raw.pttl(f"conversation:{name}") == -1
+    assert await world.raw.pttl(f"messages:{name}") == -1

@@ -53,6 +53,8 @@ local function conversation(stream, hash, older, rules)
     redis.call('DEL', stream)
     row.created = now_text .. fresh
     redis.call('HSET', hash, 'c', row.created)
+    -- In case nothing is appended, as the id is known from an older numbering: then it goes by itself.
+    redis.call('PEXPIRE', hash, 2 * length)
   end
   row.epoch, row.before, row.base = renumbered(hash, stream, fresh, e, p, b, i)
   if g ~= tostring(generation) then
@@ -67,7 +69,6 @@ local function conversation(stream, hash, older, rules)
     row.life = row.life > 0 and math.min(row.life, unnoted) or unnoted
   end
   if row.life > 0 and now - tonumber(x or 0) > row.life / 20 then
-    redis.call('HSET', hash, 'x', now)
     row.renew = true
     -- Noted again with each renewal: what notes it may have been lost with another server's last writes.
     row.noted = 0
@@ -126,6 +127,8 @@ for item = 1, #KEYS / KEYS_EACH do
     note(row, hash, ids, field, number .. ':' .. now_text .. ':' .. row.created .. ':' .. digest)
     if row.renew then
       row.renew = false
+      -- Only now: a call that holds nothing but repeats must leave the renewal to the next message.
+      redis.call('HSET', hash, 'x', now)
       redis.call('PEXPIRE', stream, math.floor(row.life * 21 / 20))
       redis.call('PEXPIRE', hash, math.floor(row.life * 21 / 20))
     end

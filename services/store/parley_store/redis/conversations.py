@@ -172,5 +172,5 @@ class Conversations:
 
     async def _visit_in(self, delay_ms: int, names: Sequence[str]) -> None:
         await self._base.topology.call_once(
-            scripts.DUE, keys.CONVERSATIONS, (keys.VISITS,), (delay_ms, *names)
+            scripts.SOON, keys.CONVERSATIONS, (keys.VISITS,), (delay_ms, *names)
         )

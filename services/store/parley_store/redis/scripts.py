@@ -79,6 +79,7 @@ SESSION = _script("session", when_full=False)
 SETTLE = _script("settle")
 SETTLED = _script("settled")
 SNAPSHOT = _script("snapshot")
+SOON = _script("soon")
 STEP = _script("step")
 TEND = _script("tend")
 WIPE = _script("wipe")
@@ -113,6 +114,7 @@ SCRIPTS = (
     SETTLE,
     SETTLED,
     SNAPSHOT,
+    SOON,
     STEP,
     TEND,
     WIPE,
