@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from parley_shared import api, people
+from parley_shared.errors import UNAVAILABLE, ParleyError
+from parley_store.redis.topology import Work
 from tests.contract.world import RedisWorld, World
 
 
@@ -112,6 +116,34 @@ async def test_the_hundred_and_first_session_ends_the_oldest(redis_world: RedisW
     assert await world.raw.exists(f"session:{{{first.session}}}") == 0
     ended = api.EndSockets(first.user, [people.handle_of(first.session)], "revoked")
     assert ended in await world.items("g1")
+
+
+async def test_a_session_too_many_ends_though_redis_failed_in_between(redis_world: RedisWorld) -> None:
+    """It stays in the index until it has ended, so the next open ends it, and so would any log-out."""
+    world = redis_world
+    await world.gateways("g1")
+    first = await world.open("g1", "ann", subject="ann")
+    await world.later()
+    await world.open_all("g1", [world.open_item("ann", subject="ann") for _ in range(99)])
+    topology = world.redis._base.topology
+    run = topology.run
+
+    async def fail(work: Sequence[Work], op: str) -> list[object]:
+        if op == "revoke":
+            raise ParleyError(UNAVAILABLE)
+        return await run(work, op)
+
+    one_more = world.open_item("ann", subject="ann")
+    topology.run = fail  # type: ignore[method-assign]
+    with pytest.raises(ParleyError):
+        await world.open_all("g1", [one_more])
+    topology.run = run  # type: ignore[method-assign]
+    (result,) = await world.open_all("g1", [one_more])
+    assert result.failure is None
+    assert await world.raw.exists(f"session:{{{first.session}}}") == 0
+    handles = await listed(world, first)
+    assert len(handles) == 100
+    assert people.handle_of(first.session) not in handles
 
 
 @pytest.mark.parametrize("way", ["open", "recover"])

@@ -23,10 +23,9 @@ for item = 1, #KEYS / KEYS_EACH do
     redis.call('ZADD', sessions, now, ARGV[a + 1])
     local over = redis.call('ZCARD', sessions) - most_sessions
     if over > 0 then
-      for i, member in ipairs(redis.call('ZPOPMIN', sessions, over)) do
-        if i % 2 == 1 then
-          result[#result + 1] = member
-        end
+      -- They stay in the index until they have ended: whoever ends them may fail half-way.
+      for _, member in ipairs(redis.call('ZRANGE', sessions, 0, over - 1)) do
+        result[#result + 1] = member
       end
     end
     redis.call('PEXPIRE', sessions, ttl)

@@ -51,9 +51,11 @@ class Accounts:
             [(item.user, _of(item.user), (item.session, item.pid)) for item in items],
             (life, life + INDEX_MS, SESSIONS_LIMIT, RECOVERIES_LIMIT),
         )
-        for item, (_, *over) in zip(items, results, strict=True):
-            if over:
-                await self.end(item.user, texts(over), "revoked")
+        over: dict[str, dict[str, None]] = {}
+        for item, (_, *found) in zip(items, results, strict=True):
+            over.setdefault(item.user, {}).update(dict.fromkeys(texts(found)))
+        for user, sessions in over.items():
+            await self.end(user, list(sessions), "revoked")
         return [done == 1 for done, *_ in results]
 
     async def gone(self, sessions: Sequence[str]) -> set[str]:
