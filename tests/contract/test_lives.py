@@ -161,3 +161,18 @@ async def _held(world: RedisWorld) -> bool:
         return (await world.lease("g1")).incarnation == world.redis.topology.incarnation != ""
     except ParleyError:
         return False
+
+
+async def test_gateways_that_end_together_are_reaped_together(redis_world: RedisWorld) -> None:
+    """One look takes all that are due: their users must not wait for each other."""
+    world = redis_world
+    # The store's own clock stands still.
+    world.redis._health.steady_for = lambda _seconds: False  # type: ignore[method-assign]
+    names = [f"g{number}" for number in range(5)]
+    await world.gateways(*names)
+    for name in names:
+        await world.open(name, f"user of {name}")
+        await world.store.release(api.ReleaseRequest(gateway=name))
+    await world.redis.clock.reap()
+    assert await world.raw.zcard("{gateways}:reaping") == 0
+    assert not await world.raw.keys("sockets:*")

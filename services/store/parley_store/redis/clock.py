@@ -91,9 +91,12 @@ class Clock:
     async def reap(self) -> None:
         """End the leases of gateways that have not been heard of, and take those off their users."""
         base = self._base
-        await self.end(int(base.config.lease_seconds * 1000))
-        end, gateways = await self._claim(keys.GATEWAYS, keys.REAPING, 1)
-        if gateways:
+        while True:
+            # Again after each: a pause between looks makes all waiting begin anew.
+            await self.end(int(base.config.lease_seconds * 1000))
+            end, gateways = await self._claim(keys.GATEWAYS, keys.REAPING, 1)
+            if not gateways:
+                break
             await self._reap(gateways[0])
             await self._settled(keys.GATEWAYS, keys.REAPING, end, [(gateways[0], 0)])
         count = await base.topology.run([(keys.GATEWAYS, ("ZCARD", keys.LEASES))], "leases")
