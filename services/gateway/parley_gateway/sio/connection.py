@@ -33,7 +33,8 @@ class WebSocketConnection(asyncio.Protocol):
         session: Gets the messages, and learns when the connection is lost.
         max_payload_bytes: Largest message; a larger one closes the session.
         max_queue_bytes: Most bytes that may wait in user space for a client that reads slowly.
-        close_timeout_seconds: How long to wait for the client's Close frame after ours.
+        close_timeout_seconds: How long to wait, once it is closing, for the client to answer our Close frame
+            and to read what was sent before it.
     """
 
     name: Final = "websocket"
@@ -118,7 +119,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._closing = True
         self._transport.write(close_frame(code))
         self._transport.resume_reading()  # the client's Close frame must be seen
-        self._timer = asyncio.get_running_loop().call_later(self._close_timeout, self.abort)
+        self._abort_later()
 
     def abort(self) -> None:
         """Drop the connection and what it has not sent."""
@@ -127,13 +128,43 @@ class WebSocketConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _end(self) -> None:
+        """End the TCP connection once the client has read what waits for it, or after the time-out."""
+        if self._transport is not None:
+            self._transport.close()
+            self._abort_later()  # a client that does not read would hold the send queue for ever
+
+    def _abort_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._close_timeout, self.abort)
+
+    def _end(self) -> None:
+        """End the TCP connection once the client has read what waits for it, or after the time-out."""
+        if self._transport is not None:
+            self._transport.close()
+            self._abort_later()  # a client that does not read would hold the send queue for ever
+
+    def _abort_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._close_timeout, self.abort)
+
+    def _end(self) -> None:
+        """End the TCP connection once the client has read what waits for it, or after the time-out."""
+        if self._transport is not None:
+            self._transport.close()
+            self._abort_later()  # a client that does not read would hold the send queue for ever
+
+    def _abort_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._close_timeout, self.abort)
+
     def _on_close_frame(self, payload: bytes) -> None:
         session, self._session = self._session, None
         if self._transport is not None:
             if not self._closing:
                 self._closing = True
                 self._transport.write(encode_frame(CLOSE, payload[:2]))
-            self._transport.close()
+            self._end()
         if session is not None:
             session.on_connection_lost(self, reasons.TRANSPORT_CLOSE)
 
@@ -146,6 +177,6 @@ class WebSocketConnection(asyncio.Protocol):
         self._closing = True
         self._session = None
         self._transport.write(close_frame(error.code))
-        self._transport.close()
+        self._end()
         session.on_malformed("frame")
         session.on_connection_lost(self, reasons.TOO_LARGE if error.code == 1009 else reasons.PARSE_ERROR)

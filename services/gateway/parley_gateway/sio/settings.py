@@ -15,7 +15,8 @@ class EngineSettings:
         connect_timeout_seconds: How long a client may take to join a namespace, and how long the handler may
             take to let it in.
         upgrade_timeout_seconds: How long a probing WebSocket may take to finish its upgrade.
-        close_timeout_seconds: How long a closed WebSocket waits for the client's Close frame.
+        close_timeout_seconds: How long a closed WebSocket waits for the client's Close frame, and for the
+            client to read what was sent before.
         max_payload_bytes: Largest WebSocket message and largest POST body accepted from a client.
         max_attachments: Most binary attachments of one Socket.IO packet (socket.io-parser's limit is 10 too).
         max_queue_packets: Most packets that wait for a client's next poll.
