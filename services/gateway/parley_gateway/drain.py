@@ -52,11 +52,15 @@ class Closer:
         """
         for session in sessions:
             session.pause()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_SECONDS):
-                await self._flushed()
-        for session in sessions:
-            session.close_soon(reason)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_SECONDS):
+                    await self._flushed()
+        finally:
+            # Also when the drain is cancelled meanwhile: nobody reads from these any more, so left open they
+            # would be deaf until their ping time-out. Closed, their clients are back at once.
+            for session in sessions:
+                session.close_soon(reason)
 
     async def close_all(self, reason: str, seconds: float) -> None:
         """Close all sessions within ``seconds``, evenly, those that still come meanwhile included."""
