@@ -10,8 +10,6 @@ import pytest
 
 from parley_gateway.sio import EngineSettings, Frame
 from parley_gateway.sio.connection import WebSocketConnection
-from parley_gateway.sio.connection import WebSocketConnection
-from parley_gateway.sio.connection import WebSocketConnection
 from tests.harness.raw_websocket import RawWebSocket, client_frame
 from tests.harness.sio_server import Served, serve
 from tests.harness.waiting import eventually
@@ -225,50 +223,6 @@ async def test_a_client_that_does_not_answer_a_close_frame_is_dropped() -> None:
         assert await socket.close_code() == 1001
         assert await socket.ended()
         assert not served.notes.events
-
-
-@pytest.mark.parametrize(
-    "farewell",
-    [client_frame(8, (1000).to_bytes(2, "big")), client_frame(3)],
-    ids=["close frame", "bad frame"],
-)
-async def test_who_says_goodbye_without_reading_is_dropped_after_the_time_out(farewell: bytes) -> None:
-    """What waits for a client that reads no more is not held once its session is over."""
-    async with serve(settings=EngineSettings(close_timeout_seconds=0.05)) as served:
-        socket = await join(served)
-        (session,) = served.server.sessions()
-        connection = session.transport
-        assert isinstance(connection, WebSocketConnection)
-        socket.writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a Transport
-        frame = Frame.event("x", b'"' + b"y" * 50_000 + b'"')
-        while connection.size < 1_000_000:  # more than the kernel takes
-            session.send(frame)
-        socket.send(farewell)
-        await served.notes.reason()
-        await eventually(lambda: connection.size == 0, 5, "what the client does not read is let go")
-        socket.writer.transport.abort()
-
-
-@pytest.mark.parametrize(
-    "farewell",
-    [client_frame(8, (1000).to_bytes(2, "big")), client_frame(3)],
-    ids=["close frame", "bad frame"],
-)
-async def test_who_says_goodbye_without_reading_is_dropped_after_the_time_out(farewell: bytes) -> None:
-    """What waits for a client that reads no more is not held once its session is over."""
-    async with serve(settings=EngineSettings(close_timeout_seconds=0.05)) as served:
-        socket = await join(served)
-        (session,) = served.server.sessions()
-        connection = session.transport
-        assert isinstance(connection, WebSocketConnection)
-        socket.writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a Transport
-        frame = Frame.event("x", b'"' + b"y" * 50_000 + b'"')
-        while connection.size < 1_000_000:  # more than the kernel takes
-            session.send(frame)
-        socket.send(farewell)
-        await served.notes.reason()
-        await eventually(lambda: connection.size == 0, 5, "what the client does not read is let go")
-        socket.writer.transport.abort()
 
 
 @pytest.mark.parametrize(

@@ -138,26 +138,6 @@ class WebSocketConnection(asyncio.Protocol):
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._close_timeout, self.abort)
 
-    def _end(self) -> None:
-        """End the TCP connection once the client has read what waits for it, or after the time-out."""
-        if self._transport is not None:
-            self._transport.close()
-            self._abort_later()  # a client that does not read would hold the send queue for ever
-
-    def _abort_later(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._close_timeout, self.abort)
-
-    def _end(self) -> None:
-        """End the TCP connection once the client has read what waits for it, or after the time-out."""
-        if self._transport is not None:
-            self._transport.close()
-            self._abort_later()  # a client that does not read would hold the send queue for ever
-
-    def _abort_later(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._close_timeout, self.abort)
-
     def _on_close_frame(self, payload: bytes) -> None:
         session, self._session = self._session, None
         if self._transport is not None:
