@@ -121,6 +121,11 @@ def test_several_operators_share_a_lease() -> None:
     create, use = leases(several)
     assert create["verbs"] == ["create"]
     assert use["resourceNames"] == [environment["LEADER_LEASE"]]
+    # The Lease is not the chart's: it goes with the Deployment that owns it.
+    assert (
+        find(several, "Deployment", environment["LEADER_LEASE_OWNER"])["metadata"]["name"]
+        == "parley-operator"
+    )
     assert use["verbs"] == ["get", "patch"]
 
 

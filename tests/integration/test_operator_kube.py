@@ -161,6 +161,30 @@ async def test_the_lease_goes_to_one(world: World, client: KubeClient) -> None:
     assert world.api.objects[LEASE].raw["spec"]["leaseTransitions"] == 1
 
 
+async def test_the_lease_goes_with_its_owner(world: World, client: KubeClient) -> None:
+    """The Lease names the Deployment as its owner, so both are removed; without it, none is made."""
+
+    def owned(by: str) -> Leader:
+        return Leader(
+            client,
+            NAMESPACE,
+            "leader",
+            identity="one",
+            duration_seconds=60,
+            changed=lambda _leads: None,
+            owner=by,
+        )
+
+    with pytest.raises(NotFoundError, match="deployments/gone"):
+        await owned("gone").attempt()
+    assert LEASE not in world.api.objects
+    one = owned("gateway")
+    await one.attempt()
+    assert one.leads()
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "gateway", "uid": "uid-deployment"}
+    assert world.api.objects[LEASE].raw["metadata"]["ownerReferences"] == [reference]
+
+
 async def test_of_two_that_take_a_free_lease_one_wins(world: World, client: KubeClient) -> None:
     """The write is guarded by the version that was read, so the slower one does not lead."""
     one = leader(client, "one", [])

@@ -264,7 +264,9 @@ async def test_missing_credentials_are_one_clear_line(office: Office) -> None:
     assert "/nowhere/kubeconfig" in line
 
 
-@pytest.mark.parametrize(("name", "value"), [("INTERVAL", "soon"), ("OPERATOR_OBJECT", "Not a name")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("INTERVAL", "soon"), ("OPERATOR_OBJECT", "Not a name"), ("LEADER_LEASE_OWNER", "-")]
+)
 async def test_a_bad_setting_is_one_clear_line(office: Office, name: str, value: str) -> None:
     """A setting that cannot be used is named."""
     operator = office.make(**{name: value})
@@ -280,6 +282,7 @@ async def test_one_of_two_leads(world: World, office: Office) -> None:
     world.make_object()
     await world.make_deployment(180, 150)
     settings = {"LEADER_LEASE": "parley-operator", "LEADER_LEASE_DURATION": "4s"}
+    settings["LEADER_LEASE_OWNER"] = "gateway"
     first = await office.start(**settings)
     await eventually(lambda: world.replicas == 4)
     second = await office.start(**settings)
@@ -298,6 +301,7 @@ async def test_one_of_two_leads(world: World, office: Office) -> None:
     await eventually(lambda: world.replicas == 6)
     lease = world.api.objects["coordination.k8s.io/v1/leases", NAMESPACE, "parley-operator"]
     assert lease.raw["spec"]["leaseTransitions"] == 1
+    assert [owner["uid"] for owner in lease.raw["metadata"]["ownerReferences"]] == ["uid-deployment"]
     second.signal(signal.SIGTERM)
     await eventually(lambda: second.status == 0)
     assert not lease.raw["spec"].get("holderIdentity")

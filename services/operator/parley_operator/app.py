@@ -242,6 +242,7 @@ async def _lead(
         identity=f"{socket.gethostname()}_{secrets.token_hex(4)}",
         duration_seconds=config.leader_seconds,
         changed=metrics.leader.set,
+        owner=config.leader_owner,
     )
     tasks = TaskGroup("leader")
     stack.push_async_callback(leader.release)

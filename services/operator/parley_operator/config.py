@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Final
 
 from parley_operator.demand import LONGEST_GAP_SECONDS
@@ -14,19 +15,10 @@ _LONGEST_INTERVAL: Final = LONGEST_GAP_SECONDS - 15.0
 _NAME = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
 
 
-def _namespace(value: str) -> str:
-    """Accept a namespace, or nothing for all of them."""
-    return config.text(_NAME, "a namespace")(value) if value else ""
-
-
-def _object(value: str) -> str:
-    """Accept the name of a ParleyGateway, or nothing for all of them."""
-    return config.text(_NAME, "the name of a ParleyGateway")(value) if value else ""
-
-
-def _lease(value: str) -> str:
-    """Accept the name of a Lease, or nothing for none."""
-    return config.text(_NAME, "the name of a Lease")(value) if value else ""
+def _optional(expected: str) -> Callable[[str], str]:
+    """Accept a name in Kubernetes, or nothing; ``expected`` tells people of what."""
+    given = config.text(_NAME, expected)
+    return lambda value: given(value) if value else ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,13 +27,13 @@ class OperatorConfig:
 
     namespace: str = setting(
         "OPERATOR_NAMESPACE",
-        _namespace,
+        _optional("a namespace"),
         "",
         "the one namespace whose objects are served; empty: all (needs cluster-wide rights)",
     )
     object_name: str = setting(
         "OPERATOR_OBJECT",
-        _object,
+        _optional("the name of a ParleyGateway"),
         "",
         "name of the one ParleyGateway that is served, where several operators share a namespace; empty: all",
     )
@@ -82,9 +74,15 @@ class OperatorConfig:
     )
     leader_lease: str = setting(
         "LEADER_LEASE",
-        _lease,
+        _optional("the name of a Lease"),
         "",
         "name of a Lease in POD_NAMESPACE that only one of several operators holds; empty: none",
+    )
+    leader_owner: str = setting(
+        "LEADER_LEASE_OWNER",
+        _optional("the name of a Deployment"),
+        "",
+        "name of the Deployment in POD_NAMESPACE with which that Lease goes; empty: it stays",
     )
     leader_seconds: float = setting(
         "LEADER_LEASE_DURATION",

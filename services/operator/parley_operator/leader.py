@@ -17,6 +17,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from parley_operator.kube import ConflictError, KubeClient, KubeError, NotFoundError
+from parley_operator.objects import Deployment
 from parley_operator.spec import Metadata
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Leader:
         identity: Who this process is.
         duration_seconds: How long the Lease lasts without being renewed.
         changed: Told whenever this process begins or stops to lead.
+        owner: Name of a Deployment beside the Lease, with which the Lease goes; empty: it stays.
     """
 
     def __init__(
@@ -64,8 +66,11 @@ class Leader:
         identity: str,
         duration_seconds: float,
         changed: Callable[[bool], None],
+        owner: str = "",
     ) -> None:
         self._client = client
+        self._owner = owner
+        self._deployments = f"/apis/apps/v1/namespaces/{namespace}/deployments"
         self._folder = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._name = name
         self._identity = identity
@@ -102,7 +107,7 @@ class Leader:
             body = {
                 "apiVersion": "coordination.k8s.io/v1",
                 "kind": "Lease",
-                "metadata": {"name": self._name},
+                "metadata": {"name": self._name, **await self._owned()},
                 "spec": self._spec(0, acquired=True),
             }
             write = self._client.create(self._folder, body)
@@ -129,6 +134,17 @@ class Leader:
             await self._client.patch(f"{self._folder}/{self._name}", {"spec": {"holderIdentity": None}})
         except KubeError as error:
             logger.warning("leader lease not released", extra={"problem": str(error)})
+
+    async def _owned(self) -> dict[str, Any]:
+        """Name the owner of a Lease that is made; without an owner that exists none is made.
+
+        Whoever ends last in an uninstallation would else make a Lease that nobody removes.
+        """
+        if not self._owner:
+            return {}
+        owner = (await self._client.get(f"{self._deployments}/{self._owner}", Deployment)).metadata
+        reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": owner.name, "uid": owner.uid}
+        return {"ownerReferences": [reference]}
 
     def _free(self, lease: Lease) -> bool:
         if not lease.spec.holder_identity:
