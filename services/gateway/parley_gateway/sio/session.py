@@ -204,14 +204,23 @@ class Session:
         if kind == _MESSAGE:
             self._owner.application.on_message(self, packet[1:], text=True)
         elif packet == b"3":
-            self._pong_by = math.inf
-            self._ping_at = asyncio.get_running_loop().time() + self._owner.settings.ping_interval_seconds
+            self._on_pong()
         elif packet == b"1":
             self.close(reasons.CLIENT_CLOSE)
         elif kind == _BASE64 and isinstance(self.transport, Polling):
             self._owner.application.on_message(self, decode_base64(packet[1:]), text=False)
         elif packet not in {b"5", b"6"}:  # a late upgrade or a noop changes nothing, and Node ignores it too
             raise Malformed("packet")
+
+    def _on_pong(self) -> None:
+        settings, wheel = self._owner.settings, self._owner.wheel
+        self._pong_by = math.inf
+        self._ping_at = asyncio.get_running_loop().time() + settings.ping_interval_seconds
+        # The wheel holds the session until this PONG would have been overdue. Where that is before the next
+        # PING, as it is by default, it is soon enough to ask for the PING's time then.
+        if settings.ping_timeout_seconds + wheel.tick_seconds > settings.ping_interval_seconds:
+            wheel.discard(self)
+            wheel.add(self, self.first_timer())
 
     def _reject(self, kind: str) -> None:
         self.on_malformed(kind)
@@ -262,7 +271,7 @@ class Session:
     # Time
 
     def first_timer(self) -> float:
-        """Return when `on_timer` is wanted first."""
+        """Return when `on_timer` is wanted while no PONG is awaited."""
         return min(self._ping_at, self.join_by + self._owner.wheel.tick_seconds)
 
     def on_timer(self, now: float) -> float | None:
