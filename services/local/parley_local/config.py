@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from parley_shared import config
 from parley_shared.config import setting
@@ -19,12 +20,35 @@ def _text_of(parse: Callable[[str], object]) -> Callable[[str], str]:
     return check
 
 
+DECIDED: Final = (
+    "ADDRESS",
+    "INTERNAL_HOST",
+    "OWN_PORT",
+    "REDIS_URL",
+    "SERVICE_TOKENS",
+    "STORE_HOST",
+    "STORE_URL",
+)
+"""Settings of the gateway and the store that `make run` makes itself; README lists the same."""
+
+
+def refuse_decided(environ: Mapping[str, str]) -> None:
+    """Refuse what would be overwritten: its owner would believe that it holds.
+
+    Raises:
+        ConfigError: One of `DECIDED` is given.
+    """
+    for name in DECIDED:
+        if environ.get(name, "").strip():
+            raise config.ConfigError(f"{name} must not be set for make run, which starts everything itself")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class LocalConfig:
     """All that can be set of `make run` itself; README's table lists the same.
 
     Settings of the gateway and the store may be given too: every process gets the whole environment, and
-    only what is set here, or follows from it, is set for it.
+    only what is set here, or follows from it, is set for it. What follows (`DECIDED`) cannot be given.
     """
 
     host: str = setting("HOST", config.text(), "0.0.0.0", "address the gateways listen on for clients")
@@ -63,9 +87,9 @@ class LocalConfig:
     web_root: str = setting(
         "WEB_ROOT", config.optional_text, "", "folder of the built web page", shown="services/web/dist"
     )
-    drain_seconds: str = setting(
+    drain_seconds: float = setting(
         "DRAIN_SECONDS",
-        _text_of(config.number(0, 3600)),
+        config.duration(0, 3600),
         "1",
         "time across which the gateways close connections at the end",
     )

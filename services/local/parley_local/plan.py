@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from parley_local.config import LocalConfig
+from parley_local.config import LocalConfig, refuse_decided
 from parley_local.paths import WEB
 from parley_local.redis_server import find_redis_server, redis_command
 from parley_shared.runtime import StartError
@@ -60,9 +62,11 @@ def make_plan(config: LocalConfig, environ: Mapping[str, str] | None = None) -> 
     """Lay out the processes; makes the data folder and the service token when they are not there.
 
     Raises:
+        ConfigError: A setting is given that is decided here.
         StartError: There is no Redis, or the data folder cannot be used.
     """
     base = os.environ if environ is None else environ
+    refuse_decided(base)
     folder = Path(config.data).resolve()
     try:
         data = folder / "redis"
@@ -115,7 +119,7 @@ def make_plan(config: LocalConfig, environ: Mapping[str, str] | None = None) -> 
             "STORE_URL": f"http://127.0.0.1:{ports['the store']}",
             "CORS_ORIGINS": config.cors_origins,
             "WEB_ROOT": web,
-            "DRAIN_SECONDS": config.drain_seconds,
+            "DRAIN_SECONDS": f"{config.drain_seconds:.3f}",
         }
         gateways.append(
             Program(
@@ -124,7 +128,7 @@ def make_plan(config: LocalConfig, environ: Mapping[str, str] | None = None) -> 
                 environ={**common, **settings},
                 internal_port=ports[f"{name}'s internal port"],
                 port=ports[name],
-                patience_seconds=float(config.drain_seconds) + 5,
+                patience_seconds=config.drain_seconds + 5,
             )
         )
     return Plan(folder, redis, store, tuple(gateways))
@@ -142,15 +146,25 @@ def port_in_use(config: LocalConfig) -> str | None:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
         except socket.gaierror:
-            return f"HOST has a value that cannot be used: {host} is no address of this machine"
+            return _foreign(host)
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return _foreign(host)
             return f"port {port} cannot be used for {what} ({error.strerror}); PORT=... chooses others"
     return None
 
 
+def _foreign(host: str) -> str:
+    return f"HOST has a value that cannot be used: {host} is no address of this machine"
+
+
 def _service_token(path: Path) -> str:
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32))
+    """Read the token; make one when there is none, or an empty file as a full disk leaves it."""
+    with contextlib.suppress(FileNotFoundError):
+        if token := path.read_text().strip():
+            return token
+    # It gets its name when it is whole. The file is made for nobody else to read.
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
+        file.write(secrets.token_urlsafe(32))
+    Path(file.name).replace(path)
     return path.read_text()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from parley_local.config import LocalConfig
-from parley_shared.config import ConfigError, load
+from parley_local.config import DECIDED, LocalConfig, refuse_decided
+from parley_local.plan import make_plan
+from parley_shared.config import ConfigError, load, variables
+from tests.harness.readme import README
 
 
 def test_ports_follow_from_port() -> None:
@@ -35,6 +39,30 @@ def test_the_defaults_let_the_guides_client_in() -> None:
     assert (config.gateways, config.port, config.cors_origins) == (4, 3000, "http://localhost:8080")
 
 
+@pytest.mark.parametrize(("given", "seconds"), [("2", 2), ("0.5", 0.5), ("500ms", 0.5), ("2m", 120)])
+def test_a_drain_takes_a_unit_as_any_duration(given: str, seconds: float) -> None:
+    """README says that durations have one, or are seconds."""
+    assert load(LocalConfig, {"DRAIN_SECONDS": given}).drain_seconds == seconds
+
+
+@pytest.mark.parametrize("name", DECIDED)
+def test_what_is_decided_here_cannot_be_given(name: str) -> None:
+    """It would be overwritten, and its owner would believe that it holds; empty is as good as not given."""
+    with pytest.raises(ConfigError, match=f"^{name} must not be set for make run"):
+        refuse_decided({"PORT": "4000", name: "localhost:1"})
+    refuse_decided({"PORT": "4000", name: " "})
+
+
+def test_all_that_is_decided_is_named(tmp_path: Path) -> None:
+    """What a process gets that was not given is a setting of `make run`, or refused; README says so."""
+    own = {variable.name for variable in variables(LocalConfig)}
+    plan = make_plan(load(LocalConfig, {"DATA": str(tmp_path)}), {})
+    made = {name for program in (plan.store, *plan.gateways) for name in program.environ}
+    assert made - own == set(DECIDED)
+    text = README.read_text()
+    assert all(f"`{name}`" in text.partition("## The parts")[0] for name in DECIDED)
+
+
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
@@ -46,7 +74,7 @@ def test_the_defaults_let_the_guides_client_in() -> None:
             {"CORS_ORIGINS": "localhost:8080"},
             "CORS_ORIGINS has a value that cannot be used: expected origins",
         ),
-        ({"DRAIN_SECONDS": "soon"}, "DRAIN_SECONDS has a value that cannot be used: expected a number"),
+        ({"DRAIN_SECONDS": "soon"}, "DRAIN_SECONDS has a value that cannot be used: expected a duration"),
         ({"LOG_LEVEL": "loud"}, "expected one of debug, info, warning, error"),
         ({"STORE_PORT": "3001"}, "the store and gateway-1 would both listen on port 3001"),
         ({"INTERNAL_PORT": "2998"}, "gateway-2's internal port and the gateways' shared port would both"),

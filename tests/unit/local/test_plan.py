@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from parley_gateway.config import GatewayConfig
 from parley_local.config import LocalConfig
 from parley_local.plan import make_plan, port_in_use
-from parley_shared.config import load
+from parley_shared.config import ConfigError, load
 from parley_shared.runtime import StartError
 from tests.harness.ports import free_port
 
@@ -52,6 +53,32 @@ def test_the_service_token_is_kept_and_secret(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "data" / "service-token").stat().st_mode) == 0o600
 
 
+def test_an_empty_token_is_replaced(tmp_path: Path) -> None:
+    """What a full disk has left is no token; the new file is whole, and alone."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "service-token").write_text("\n")
+    token = make_plan(config(tmp_path), {}).store.environ["SERVICE_TOKENS"]
+    assert len(token) >= 32
+    assert (folder / "service-token").read_text() == token
+    assert stat.S_IMODE((folder / "service-token").stat().st_mode) == 0o600
+    assert {path.name for path in folder.iterdir()} == {"redis", "service-token"}
+
+
+def test_a_setting_that_would_be_overwritten_is_refused(tmp_path: Path) -> None:
+    """Whoever gives an address of Redis is told that it would not be used, before anything is made."""
+    with pytest.raises(ConfigError, match=r"^REDIS_URL must not be set"):
+        make_plan(config(tmp_path), {"REDIS_URL": "redis://elsewhere:6379/0"})
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_drain_is_handed_on_in_seconds(tmp_path: Path) -> None:
+    """Its unit is read once, and the supervisor waits as long."""
+    gateway = make_plan(config(tmp_path, DRAIN_SECONDS="1500ms"), {}).gateways[0]
+    assert load(GatewayConfig, gateway.environ).drain_seconds == 1.5
+    assert gateway.patience_seconds == 6.5
+
+
 def test_redis_and_store_listen_on_this_machine_only(tmp_path: Path) -> None:
     """Nothing but the gateways' public ports can be reached from elsewhere."""
     plan = make_plan(config(tmp_path), {})
@@ -81,8 +108,9 @@ def test_a_port_in_use_is_found(tmp_path: Path) -> None:
     assert f"port {port} cannot be used for the gateways' shared port" in found
 
 
-def test_an_address_of_another_machine_is_refused(tmp_path: Path) -> None:
-    """HOST must be this machine's."""
-    found = port_in_use(config(tmp_path, HOST="no.such.host.invalid"))
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_an_address_of_another_machine_is_refused(tmp_path: Path, host: str) -> None:
+    """HOST must be this machine's: a name, or an address (here one that is for documents only)."""
+    found = port_in_use(config(tmp_path, HOST=host))
     assert found is not None
     assert found.startswith("HOST has a value that cannot be used")
