@@ -245,8 +245,10 @@ class Gateway:
         ingress and help nobody. A full gateway is unready only while another one has room.
         """
         missing = dict(self.life.missing)
-        if self.drainer.unready:
+        if self.drainer.draining:
             missing["drain"] = "the gateway is being emptied"
+        elif self.drainer.unready:
+            missing["shed"] = "connections are being moved to other gateways"
         others = [info for key, info in self.life.gateways.items() if key != self.gateway_id()]
         if self.admission.full and any(info.ready and info.connections < info.capacity for info in others):
             missing["connections"] = "full, and another gateway has room"
@@ -300,12 +302,16 @@ def create_app(gateway: Gateway) -> web.Application:
         return response
 
     app.router.add_route("*", "/socket.io/", socket_io, expect_handler=_expect)
-    if gateway.config.web_root:
+    _add_page(app, gateway.config)
+    return app
+
+
+def _add_page(app: web.Application, config: GatewayConfig) -> None:
+    if config.web_root:
         try:
-            add_page(app, Path(gateway.config.web_root), pages={"/": "index.html"})
+            add_page(app, Path(config.web_root), pages={"/": "index.html"})
         except FileNotFoundError as error:
             raise StartError(f"WEB_ROOT: {error}") from error
-    return app
 
 
 async def _expect(request: web.Request) -> None:
@@ -322,6 +328,8 @@ async def running(config: GatewayConfig) -> AsyncIterator[Gateway]:
     Raises:
         StartError: A port cannot be opened, or the page is missing.
     """
+    # Before anything is open: what is left open would write more than the one line that says why.
+    _add_page(web.Application(), config)
     store = HttpStore(config.store_url, config.service_tokens)
     bus_redis = connect_redis(
         config.redis,

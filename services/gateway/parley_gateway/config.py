@@ -172,7 +172,7 @@ class GatewayConfig:
     )
     drain_seconds: float = setting(
         "DRAIN_SECONDS",
-        config.number(0, 3600),
+        config.duration(0, 3600),
         "20",
         "time across which a leaving gateway closes its connections",
     )
@@ -184,9 +184,10 @@ class GatewayConfig:
         """Refuse a login that could not be checked.
 
         Raises:
-            ValueError: AUTH_MODE is jwt and what it needs is missing or too weak.
+            ValueError: AUTH_MODE is jwt and what it needs is missing or too weak; or it is not, for tokens.
         """
         if self.auth_mode != "jwt":
+            self._refuse_unused_tokens()
             return
         if not self.jwt_issuer or not self.jwt_audience:
             raise ValueError("AUTH_MODE=jwt needs JWT_ISSUER and JWT_AUDIENCE")
@@ -197,3 +198,12 @@ class GatewayConfig:
         # RFC 7518, section 3.2: a key for HS256 has at least 256 bits.
         if self.jwt_key and not self.jwt_key.startswith("-----BEGIN") and len(self.jwt_key) < 32:
             raise ValueError("JWT_KEY must be a public key in PEM, or a secret of at least 32 characters")
+
+    def _refuse_unused_tokens(self) -> None:
+        """Refuse settings of tokens that nothing would check: no mere name was to be let in."""
+        for field in dataclasses.fields(self):
+            variable: config.Variable = field.metadata["variable"]
+            if not variable.name.startswith("JWT_"):
+                continue
+            if getattr(self, field.name) != variable.parse(field.metadata["default"]):
+                raise ValueError(f"{variable.name} is for AUTH_MODE=jwt, and AUTH_MODE is {self.auth_mode}")
