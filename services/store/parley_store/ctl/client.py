@@ -8,7 +8,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
+
+BLOCK_BYTES: Final = 65_536
+"""How much of a long answer is read at once."""
 
 
 class CallError(Exception):
@@ -43,15 +46,17 @@ class Client:
             except ValueError as error:
                 raise CallError("the answer is not JSON: is this the store's internal port?") from error
 
-    def lines(self, *path: str) -> Iterator[bytes]:
-        """Make a call whose answer is lines.
+    def blocks(self, *path: str) -> Iterator[bytes]:
+        """Make a call whose answer is long, and read it in blocks of `BLOCK_BYTES`; only the last is shorter.
 
         Raises:
             CallError: It failed, perhaps in the middle.
         """
         with self._open("GET", path, None, None) as response:
             try:
-                yield from response
+                # Not line by line: that takes an answer that breaks off for one that has ended.
+                while block := response.read(BLOCK_BYTES):
+                    yield block
             except (OSError, http.client.HTTPException) as error:
                 raise CallError("the answer ended in the middle") from error
 
@@ -80,6 +85,9 @@ class Client:
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
+    if error.code == http.HTTPStatus.UNAUTHORIZED:
+        # The answer's own text is the one of all ports, and speaks of the services' token.
+        return "unauthorized: the store takes another token of administrators (its ADMIN_TOKENS)"
     try:
         failure = json.load(error)
         return f"{failure['code']}: {failure['message']}"
