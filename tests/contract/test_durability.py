@@ -182,6 +182,55 @@ async def test_a_redis_that_cannot_keep_the_promise_is_refused(
     assert "\n" not in str(error)
 
 
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+async def test_a_redis_that_comes_back_unable_acknowledges_nothing(tmp_path: Path, policy: str) -> None:
+    """Started anew without its file, Redis keeps no promise; once it can again, the repeat is stored."""
+    sync = ["--appendfsync", policy]
+    server = RedisServer(free_port(), tmp_path / "redis", extra=sync, executable=with_waitaof())
+    without = RedisServer(
+        server.port, tmp_path / "redis", extra=[*sync, "--appendonly", "no"], executable=with_waitaof()
+    )
+    server.start()
+    world = RedisWorld(make_config(REDIS_URL=server.url, DURABILITY="disk", REDIS_TIMEOUT="1s"))
+    try:
+        await _ready(world)
+        await world.gateways("g1")
+        ann = await world.open("g1", "ann")
+        item = world.send_item(ann, ann.user)
+        assert [result.failure for result in await world.append(item)] == [None]
+        server.kill()
+        without.start()
+
+        async def is_back() -> bool:
+            try:
+                return (await world.lease("g1", first=True)).held
+            except ParleyError:
+                return False
+
+        await world.eventually(is_back)
+        again = await world.open("g1", "ann")
+        item = world.send_item(again, again.user)
+        with pytest.raises(ParleyError) as raised:
+            await world.append(item)
+        assert raised.value.code is UNAVAILABLE
+        assert world.store.missing() == {}
+        assert not world.redis._health.failed.done()
+
+        await world.raw.config_set("appendonly", "yes")
+
+        async def stored() -> bool:
+            try:
+                return (await world.append(item))[0].seq == 1
+            except ParleyError:
+                return False
+
+        await world.eventually(stored)
+    finally:
+        await world.close()
+        without.stop()
+        server.stop()
+
+
 async def test_always_needs_no_further_wait(tmp_path: Path) -> None:
     """With appendfsync always each answer of Redis comes from the disk already."""
     server = RedisServer(free_port(), tmp_path / "redis", extra=["--appendfsync", "always"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any, cast
 
 import pytest
@@ -107,3 +108,35 @@ async def test_without_a_promise_nothing_is_waited_for() -> None:
 
     assert lives == {}
     assert setting.topology.calls == 0
+
+
+async def test_a_life_is_examined_before_it_keeps_a_promise() -> None:
+    """A server that was started anew is looked at first; one that cannot keep it begins nothing."""
+    setting = Setting()
+    node, durability = setting.topology.node, setting.durability
+    examined: list[str] = []
+
+    async def examine(nodes: Collection[Node]) -> None:
+        examined.extend(each.incarnation for each in nodes)
+        if node.incarnation == "two":
+            durability.require([], {"one", "two"})
+
+    durability.examine = examine
+    durability.require([], {"one"})
+    lives = await durability.lives(["a"])
+    await durability.confirm(lives)
+    assert examined == []
+
+    node.incarnation = "two"
+    assert list((await durability.lives(["a"])).values()) == ["two"]
+    # Nothing has to be waited for, but the life that was noted is over.
+    with pytest.raises(ParleyError):
+        await durability.confirm(lives)
+
+    node.incarnation = "three"
+    with pytest.raises(ParleyError) as raised:
+        await durability.lives(["a"])
+    assert raised.value.code is UNAVAILABLE
+    assert examined == ["two", "three"]
+    assert setting.topology.calls == 0
+    await setting.tasks.close()

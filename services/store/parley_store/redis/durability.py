@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from parley_shared.errors import UNAVAILABLE, ParleyError
@@ -33,36 +33,60 @@ class Durability:
     Args:
         topology: The servers.
         tasks: Owns the waits.
+
+    Attributes:
+        examine: Looks whether servers can keep the promise in their present lives, where that is not known,
+            and calls `require`.
     """
 
     def __init__(self, topology: Topology, tasks: TaskGroup) -> None:
         self._topology = topology
         self._tasks = tasks
+        self.examine: Callable[[Collection[Node]], Awaitable[None]] | None = None
         self._waits: Sequence[Wait] = ()
+        self._fit: Collection[str] | None = None
         self._queues: dict[Node, list[tuple[str, asyncio.Future[None]]]] = {}
 
-    def require(self, waits: Sequence[Wait]) -> None:
-        """Set what has to be waited for; nothing when an answer of Redis promises enough."""
-        self._waits = waits
+    def require(self, waits: Sequence[Wait], fit: Collection[str] | None = None) -> None:
+        """Set how the promise is kept.
+
+        Args:
+            waits: What has to be waited for; nothing when an answer of Redis promises enough.
+            fit: The lives in which servers can keep it; None when any can.
+        """
+        self._waits, self._fit = waits, fit
 
     @property
     def waits(self) -> bool:
         """Whether writes have to be confirmed at all."""
         return bool(self._waits)
 
+    @property
+    def promises(self) -> bool:
+        """Whether more is promised than any server gives in any life."""
+        return self.waits or self._fit is not None
+
     async def lives(self, tags: Iterable[str]) -> Lives:
         """Note in which life the owners of some tags are, before anything is written.
 
         Raises:
-            ParleyError: ``unavailable``.
+            ParleyError: ``unavailable``, also when one of them cannot keep the promise in its present life.
         """
-        if not self._waits:
+        if not self.promises:
             return {}
         nodes = {self._topology.node_of(tag) for tag in tags}
         for node in nodes:
             if not node.incarnation:
                 await node.refresh()
+        if self._unknown(nodes) and self.examine is not None:
+            # It was started anew, perhaps with other settings: what was found before says nothing.
+            await self.examine(nodes)
+        if self._unknown(nodes):
+            raise ParleyError(UNAVAILABLE, "Redis cannot keep what DURABILITY promises")
         return {node: node.incarnation for node in nodes}
+
+    def _unknown(self, nodes: Collection[Node]) -> bool:
+        return self._fit is not None and any(node.incarnation not in self._fit for node in nodes)
 
     async def confirm(self, lives: Lives) -> None:
         """Wait until everything that was written on these servers in these lives is confirmed.
@@ -73,6 +97,13 @@ class Durability:
         await asyncio.gather(*[self._join(node, life) for node, life in lives.items()])
 
     async def _join(self, node: Node, life: str) -> None:
+        if not self._waits:
+            # Each answer was a confirmation, if all of them came from the life that was noted.
+            if not node.incarnation:
+                await node.refresh()
+            if node.incarnation != life:
+                raise ParleyError(UNAVAILABLE, "Redis was started anew meanwhile")
+            return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue = self._queues.get(node)
         if queue is None:

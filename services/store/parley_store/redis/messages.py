@@ -90,7 +90,9 @@ class Messages:
         if not wanted:
             return api.AppendResponse(results=results)
 
-        tags = {tag for index in wanted for tag in _tags(sends[index])} if self._durability.waits else set()
+        tags = (
+            {tag for index in wanted for tag in _tags(sends[index])} if self._durability.promises else set()
+        )
         lives = await self._durability.lives(tags)
         stored = await self._note(await self._number(request, wanted, results), results)
         deliveries = Deliveries()

@@ -19,22 +19,16 @@ _LEAST: Final = (7, 0)
 _LEAST_WAITAOF: Final = (7, 2)
 
 
-async def check(base: Base) -> Sequence[Wait]:
-    """Compare every server with the settings.
+async def check(base: Base, node: Node) -> Sequence[Wait]:
+    """Compare a server, as it is in its present life, with the settings.
 
     Returns:
         How writes are confirmed; nothing when an answer promises enough.
 
     Raises:
-        StartError: A server can never do what is asked; the text says what to change.
-        ParleyError: ``unavailable``: a server does not answer now.
+        StartError: It cannot do what is asked; the text says what to change.
+        ParleyError: ``unavailable``: it does not answer now.
     """
-    requirements = [await _check(base, node) for node in base.topology.nodes()]
-    # With servers of different settings the one that needs most decides.
-    return max(requirements, key=len)
-
-
-async def _check(base: Base, node: Node) -> Sequence[Wait]:
     config = base.config
     answers = await node.exchange(
         [("INFO", "server"), ("INFO", "memory"), ("INFO", "persistence"), ("INFO", "replication")]
