@@ -149,6 +149,20 @@ async def test_two_posts_at_once_close_the_session() -> None:
         assert not served.server.sessions()
 
 
+async def test_a_post_that_never_ends_is_given_up() -> None:
+    """It is not held when its session is over: 408, and the connection is not used again."""
+    async with serve(settings=FAST) as served:
+        session = await served.open()
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(f"POST /socket.io/?{session} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n4".encode())
+        async with asyncio.timeout(5):
+            answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"connection: close" in answer.lower()
+        writer.close()
+        assert not served.server.sessions()
+
+
 async def test_a_close_packet_ends_the_open_poll_with_a_noop() -> None:
     """A client that leaves gets its poll back, and the application learns it once."""
     async with serve() as served:

@@ -224,9 +224,18 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc] # python-enginei
             self.on_malformed("payload")
             session.close(reasons.PARSE_ERROR)
             return _error(_BAD_REQUEST)
+        settings = self.settings
         polling.posting = True
         try:
-            body = await _read(request, self.settings.max_payload_bytes)
+            # As long as a session lives without a PONG: a slower body outlives its session.
+            async with asyncio.timeout(settings.ping_interval_seconds + settings.ping_timeout_seconds):
+                body = await _read(request, settings.max_payload_bytes)
+        except TimeoutError:
+            # It would be held for ever otherwise, and nothing would count it.
+            session.close(reasons.TRANSPORT_ERROR)
+            response = web.Response(status=408)
+            response.force_close()
+            return response
         except asyncio.CancelledError:
             # The client dropped the request: what it sent is lost, so the session is over.
             session.close(reasons.TRANSPORT_CLOSE)
