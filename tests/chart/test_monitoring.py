@@ -18,7 +18,7 @@ from parley_operator import metrics as operator_metrics
 from parley_shared.errors import CODES
 from parley_store import metrics as store_metrics
 from tests.chart.cases import EVERYTHING
-from tests.chart.helm import CHART, ROOT, find, of_kind, pod_specs, render
+from tests.chart.helm import CHART, NAMESPACE, ROOT, find, of_kind, pod_specs, render
 
 ALERTS = CHART / "files" / "alerts.yaml"
 RULES: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
@@ -90,18 +90,39 @@ def test_connections_per_pod_come_first() -> None:
 
 
 def test_rendered_rule() -> None:
-    """The rule that is installed holds the alerts, with the cap of this release and Prometheus's braces."""
+    """The rule that is installed holds the alerts, for this release alone and with Prometheus's braces."""
     values = {**EVERYTHING, "gateway": {"maxConnections": 1234}}
     groups = find(render(values), "PrometheusRule", "chat")["spec"]["groups"]
-    text = ALERTS.read_text().replace("MAX_CONNECTIONS", "1234")
+    text = ALERTS.read_text().replace("MAX_CONNECTIONS", "1234").replace("NAMESPACE", NAMESPACE)
     assert groups == yaml.safe_load(text)["groups"]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
+def test_alerts_are_for_one_release(rule: dict[str, Any]) -> None:
+    """Each series of an alert is of the release's namespace: every release has a rule of its own."""
+    for selector in re.findall(r"\bparley_[a-z_]+(\{[^}]*\})?", rule["expr"]):
+        assert 'namespace=~"NAMESPACE"' in selector
 
 
 def test_rendered_dashboard() -> None:
     """The dashboard arrives whole, labelled for Grafana's sidecar."""
     manifest = find(render(EVERYTHING), "ConfigMap", "chat-dashboard")
     assert manifest["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert json.loads(manifest["data"]["parley.json"]) == DASHBOARD
+    (text,) = manifest["data"].values()
+    dashboard = json.loads(text)
+    assert dashboard == {**DASHBOARD, "uid": dashboard["uid"], "title": f"Parley {NAMESPACE}/chat"}
+    assert len(dashboard["uid"]) <= 40
+
+
+def test_dashboards_do_not_overwrite_each_other() -> None:
+    """Those of two releases differ in their file's name, uid and title: Grafana's sidecar mixes them."""
+    found = []
+    for release in ("one", "two"):
+        values = {"monitoring": {"dashboard": {"enabled": True}}}
+        manifests = render(values, release=release)
+        ((file, text),) = find(manifests, "ConfigMap", f"{release}-parley-dashboard")["data"].items()
+        found.append({file, json.loads(text)["uid"], json.loads(text)["title"]})
+    assert not found[0] & found[1]
 
 
 def test_monitors_name_ports_that_exist() -> None:
@@ -130,7 +151,8 @@ def test_promtool_accepts_the_alerts(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("no promtool on PATH: the alerts are not tried (Debian has it in prometheus)")
-    (tmp_path / "alerts.yaml").write_text(ALERTS.read_text().replace("MAX_CONNECTIONS", "10000"))
+    alerts = ALERTS.read_text().replace("MAX_CONNECTIONS", "10000").replace("NAMESPACE", "chat")
+    (tmp_path / "alerts.yaml").write_text(alerts)
     shutil.copy(ROOT / "tests" / "chart" / "alerts_test.yaml", tmp_path)
     for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
         done = subprocess.run([promtool, *command], cwd=tmp_path, capture_output=True, text=True, check=False)

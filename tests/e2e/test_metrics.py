@@ -61,7 +61,8 @@ async def _targets(release: Release) -> str:
 async def prometheus(release: Release) -> AsyncIterator[Prometheus]:
     """A Prometheus with the chart's alerts, for the pods that carry the chart's annotations."""
     alerts = (ROOT / "helm" / "parley" / "files" / "alerts.yaml").read_text()
-    alerts = alerts.replace("MAX_CONNECTIONS", "10000").replace("\n", "\n    ")
+    alerts = alerts.replace("MAX_CONNECTIONS", "10000").replace("NAMESPACE", release.settings.namespace)
+    alerts = alerts.replace("\n", "\n    ")
     text = (ROOT / "tests" / "e2e" / "prometheus.yaml").read_text()
     text = text.replace("IMAGE", release.settings.prometheus_image).replace("ALERTS", alerts)
     text = text.replace("TARGETS", await _targets(release))
