@@ -184,7 +184,7 @@ class GatewayConfig:
         """Refuse a login that could not be checked.
 
         Raises:
-            ValueError: AUTH_MODE is jwt and what it needs is missing or too weak; or it is not, for tokens.
+            ValueError: AUTH_MODE is jwt and what it needs is missing or too weak; or JWT_* is given without.
         """
         if self.auth_mode != "jwt":
             self._refuse_unused_tokens()
