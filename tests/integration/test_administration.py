@@ -207,6 +207,16 @@ async def test_blocks_on_behalf_of_a_user(people: People, administered: Stack) -
     assert (refused.status, refused.err) == (1, "parleyctl: unknown_recipient: There is no such user.\n")
 
 
+async def test_who_is_not_there_is_not_found(administered: Stack, tmp_path: Path) -> None:
+    """Also where the API itself has an answer for any id: an export of nothing, and no session ended."""
+    file = tmp_path / "nobody.jsonl"
+    for arguments in (("user",), ("export", "--file", str(file)), ("revoke",), ("kick",)):
+        result = await ctl(administered, *arguments, "nobody")
+        assert (result.status, result.out) == (1, ""), arguments
+        assert result.err == "parleyctl: not_found: nothing is kept of such a user\n"
+    assert not file.exists()
+
+
 async def test_export_and_erasure(people: People, administered: Stack, tmp_path_factory: Any) -> None:
     """What is exported is what was there; after the erasure the peer has nothing left of it."""
     ann, bob = await people.join("ann"), await people.join("bob", 1)
