@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -33,6 +33,8 @@ RETRY_SECONDS: Final = 0.25
 RETRY_MAX_SECONDS: Final = 2.0
 
 _items = msgspec.json.Decoder(list[api.StreamItem])
+_item = msgspec.json.Decoder(api.StreamItem)
+_raw_items = msgspec.json.Decoder(list[msgspec.Raw])
 _change = msgspec.json.Decoder(api.RosterChange)
 
 Entries = list[tuple[bytes, list[bytes]]]
@@ -104,7 +106,8 @@ class StreamReader:
         bus: Redis.
         key: The stream.
         on_entry: Called with (n, fields) for each entry, in order.
-        on_gap: Called when entries are missing before the next one.
+        on_gap: Called when entries are missing before the next one, and when one could not be handled. What
+            it returns is waited for before the next entry; it may set the position, to read on from there.
         on_state: Called with whether Redis can be read, when that changes.
         pause_seconds: Between two reads when entries come closer together than that: so a busy stream is read
             in gulps, and a quiet one at once.
@@ -116,7 +119,7 @@ class StreamReader:
         key: str,
         *,
         on_entry: Callable[[int, dict[bytes, bytes]], None],
-        on_gap: Callable[[], object],
+        on_gap: Callable[[], Awaitable[None] | None],
         on_state: Callable[[bool], None],
         pause_seconds: float = 0.0,
     ) -> None:
@@ -127,7 +130,20 @@ class StreamReader:
         self._on_state = on_state
         self._pause_seconds = pause_seconds
         self._up: bool | None = None
-        self.position = 0
+        self._position = 0
+        self._moved = False
+
+    @property
+    def position(self) -> int:
+        """The number up to which all was handled; who sets it makes the reader go on from there."""
+        return self._position
+
+    @position.setter
+    def position(self, position: int) -> None:
+        if position != self._position:
+            self._position = position
+            # A read that is under way asks from the old place: its answer is of no use.
+            self._moved = True
 
     def _state(self, up: bool) -> None:
         if up is not self._up:
@@ -155,8 +171,9 @@ class StreamReader:
         retry = RETRY_SECONDS
         last = -math.inf
         while True:
+            self._moved = False
             try:
-                entries = await self._bus.xread(self._key, f"0-{self.position}")
+                entries = await self._bus.xread(self._key, f"0-{self._position}")
             except (RedisError, OSError, TimeoutError) as error:
                 logger.warning("a stream cannot be read", extra={"error_type": type(error).__name__})
                 self._state(False)
@@ -167,19 +184,35 @@ class StreamReader:
             retry = RETRY_SECONDS
             self._state(True)
             for entry_id, fields in entries:
-                number = int(entry_id.partition(b"-")[2])
-                if number != self.position + 1:
-                    self._on_gap()
-                self.position = number
-                try:
-                    self._on_entry(number, dict(zip(fields[::2], fields[1::2], strict=True)))
-                except Exception:
-                    # One entry that cannot be handled must not stop all that follow.
-                    logger.exception("an entry of a stream could not be handled", extra={"number": number})
+                if self._moved:
+                    break
+                await self._take(int(entry_id.partition(b"-")[2]), fields)
             # Twice, for a read returns with the first entry after a pause: one that comes right then is busy.
             if now - last < 2 * self._pause_seconds:
                 await asyncio.sleep(self._pause_seconds)
             last = now
+
+    async def _take(self, number: int, fields: list[bytes]) -> None:
+        """Hand on one entry."""
+        if number != self._position + 1:
+            await self._gap(number - 1)
+            if self._moved:
+                return
+        self._position = number
+        try:
+            self._on_entry(number, dict(zip(fields[::2], fields[1::2], strict=True)))
+        except Exception:
+            # One entry that cannot be handled must not stop all that follow.
+            logger.exception("an entry of a stream could not be handled", extra={"number": number})
+            await self._gap(number)
+
+    async def _gap(self, last: int) -> None:
+        """Say that something up to ``last`` is missing, and go on after it at the earliest."""
+        waiting = self._on_gap()
+        if waiting is not None:
+            await waiting
+        # Were it behind that, the same gap would be found again, for ever.
+        self._position = max(self._position, last)
 
 
 def _entries(answer: Any) -> Entries:
@@ -191,13 +224,27 @@ def _entries(answer: Any) -> Entries:
     return found
 
 
-def decode_items(fields: dict[bytes, bytes]) -> list[api.StreamItem]:
+def decode_items(fields: dict[bytes, bytes]) -> tuple[list[api.StreamItem], list[msgspec.MsgspecError]]:
     """Read the items of an entry of a gateway's stream.
 
+    Returns:
+        The items, and what is wrong with those that cannot be read: they must not take the others with them.
+
     Raises:
-        msgspec.MsgspecError: They do not have the documented shape.
+        msgspec.MsgspecError: It is no list at all.
     """
-    return _items.decode(fields[api.STREAM_FIELD.encode()])
+    data = fields[api.STREAM_FIELD.encode()]
+    try:
+        return _items.decode(data), []
+    except msgspec.MsgspecError:
+        found: list[api.StreamItem] = []
+        wrong: list[msgspec.MsgspecError] = []
+        for raw in _raw_items.decode(data):
+            try:
+                found.append(_item.decode(raw))
+            except msgspec.MsgspecError as error:
+                wrong.append(error)
+        return found, wrong
 
 
 def decode_change(fields: dict[bytes, bytes]) -> api.RosterChange:

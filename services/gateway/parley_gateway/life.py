@@ -105,6 +105,7 @@ class Life:
         """Whether there is a lease to register clients under, and a roster to show them."""
         self._over = asyncio.Event()
         self._looking_up = asyncio.Lock()
+        self._loading = asyncio.Lock()
         self._looked_up_at = 0.0
         self._lease_seconds = 15.0
         self._session_ttl_seconds = 86_400.0
@@ -151,7 +152,7 @@ class Life:
         self.begun = True
         for part, name in (
             (self._follow_deliveries(), "deliveries"),
-            (self._follow_roster(tasks), "roster"),
+            (self._follow_roster(), "roster"),
             (self._beat_for_ever(tasks), "beat"),
             (self._probe_for_ever(), "probe"),
             (self._touch_for_ever(), "touch"),
@@ -168,12 +169,16 @@ class Life:
             self.lapsed(self.gateway_id)
 
     async def _insist(self, step: Callable[[], Awaitable[T]], part: str) -> T:
-        """Repeat a step until the store has answered; meanwhile ``part`` is what is missing."""
+        """Repeat a step until the store has answered; until a life has begun, ``part`` is what is missing."""
         while True:
             try:
                 return await step()
             except ParleyError as error:
-                self.missing = {part: error.message}
+                if self.begun:
+                    # The store is away for everybody: were that a reason, no gateway would be ready.
+                    logger.warning("no answer yet", extra={"part": part, "code": error.code.name})
+                else:
+                    self.missing = {part: error.message}
                 await asyncio.sleep(RETRY_SECONDS)
 
     # --- the lease ----------------------------------------------------------------------------
@@ -248,8 +253,6 @@ class Life:
                 logger.warning("not all could be registered again", extra={"code": error.code.name})
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            if self._changes is not None:
-                self._changes.position = self._roster.version
             self.incarnation = incarnation
             if incarnation == self._heard:
                 return
@@ -297,33 +300,50 @@ class Life:
             self.beat_soon()
 
     def _on_items(self, _number: int, fields: dict[bytes, bytes]) -> None:
-        for item in decode_items(fields):
-            if isinstance(item, api.Probe):
-                self._on_probe(item.nonce)
-            elif isinstance(item, api.CloseSocket):
-                self._do.close_socket(item.socket)
-            elif isinstance(item, api.Announcement):
-                self._do.announce(item.content, item.at)
-            elif isinstance(item, api.DrainOrder):
-                self._do.drain(item.on)
-            else:
-                self._hub.handle(item)
+        items, wrong = decode_items(fields)
+        failures: list[Exception] = [*wrong]
+        for item in items:
+            try:
+                self._on_item(item)
+            except Exception as error:  # noqa: BLE001 - it is raised when the others have been handled
+                failures.append(error)
+        if failures:
+            # The reader logs it, and has it looked up what was in them.
+            raise ExceptionGroup("items of an entry could not be handled", failures)
+
+    def _on_item(self, item: api.StreamItem) -> None:
+        if isinstance(item, api.Probe):
+            self._on_probe(item.nonce)
+        elif isinstance(item, api.CloseSocket):
+            self._do.close_socket(item.socket)
+        elif isinstance(item, api.Announcement):
+            self._do.announce(item.content, item.at)
+        elif isinstance(item, api.DrainOrder):
+            self._do.drain(item.on)
+        else:
+            self._hub.handle(item)
 
     def _on_gap(self) -> None:
         self._metrics.bus_gaps.inc()
         self._hub.check_all()
 
     async def _load_roster(self) -> None:
-        snapshot = await self._insist(self._store.roster, "roster")
-        for entry in self._roster.load(snapshot):
+        async with self._loading:
+            snapshot = await self._insist(self._store.roster, "roster")
+            changed = self._roster.load(snapshot)
+            if self._changes is not None:
+                # At once: what was read of the log since the snapshot was taken is not in it; it comes again.
+                self._changes.position = self._roster.version
+        for entry in changed:
             self._hub.presence(entry.user, entry.username, online=entry.state == ONLINE)
 
-    async def _follow_roster(self, tasks: TaskGroup) -> None:
+    async def _follow_roster(self) -> None:
         reader = StreamReader(
             self._bus,
             api.ROSTER_LOG,
             on_entry=self._on_change,
-            on_gap=lambda: tasks.start(self._load_roster(), "reload"),
+            # Waited for: what would be applied meanwhile, the snapshot would undo.
+            on_gap=self._load_roster,
             on_state=lambda _up: None,
             pause_seconds=ROSTER_PAUSE_SECONDS,
         )

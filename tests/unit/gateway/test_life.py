@@ -15,10 +15,12 @@ from parley_gateway.clock import RedisClock
 from parley_gateway.hub import Hub
 from parley_gateway.life import Callbacks, Life
 from parley_gateway.metrics import Metrics
-from parley_gateway.roster import Roster
+from parley_gateway.roster import OFFLINE, ONLINE, Roster
 from parley_shared import api
+from parley_shared.errors import UNAVAILABLE
 from parley_shared.tasks import TaskGroup
 from tests.harness.waiting import eventually
+from tests.unit.gateway.fake_sockets import FakeSocket
 from tests.unit.gateway.fake_store import FakeStore
 
 LEASE_MS = 300
@@ -32,16 +34,28 @@ class QuietBus:
 
     def __init__(self) -> None:
         self.infos: list[Any] = []
-        self.entries: asyncio.Queue[list[api.StreamItem]] = asyncio.Queue()
+        self.entries: asyncio.Queue[list[Any]] = asyncio.Queue()
         self.entries.put_nowait([])
+        self.log: dict[int, api.RosterChange] = {}
+        self.log_grew = asyncio.Event()
+
+    def write(self, number: int, user: str, state: int) -> None:
+        """Add an entry to the roster's log."""
+        self.log[number] = api.RosterChange(user, user.title(), state, 2)
+        self.log_grew.set()
 
     async def xread(self, key: str, after: str) -> Entries:
-        """Wait for an entry for the gateway; for ever, in the roster's log."""
+        """Wait for an entry for the gateway, or for one of the roster's log."""
+        place = int(after.partition("-")[2])
         if key == api.ROSTER_LOG:
-            await asyncio.Event().wait()
-        items = await self.entries.get()
-        number = int(after.partition("-")[2]) + 1
-        return [(b"0-%d" % number, [api.STREAM_FIELD.encode(), msgspec.json.encode(items)])]
+            while not (found := [number for number in self.log if number > place]):
+                self.log_grew.clear()
+                await self.log_grew.wait()
+            return [self._entry(number, self.log[number]) for number in found]
+        return [self._entry(place + 1, await self.entries.get())]
+
+    def _entry(self, number: int, content: object) -> tuple[bytes, list[bytes]]:
+        return b"0-%d" % number, [api.STREAM_FIELD.encode(), msgspec.json.encode(content)]
 
     async def xinfo_stream(self, _key: str) -> Any:
         """Answer or fail."""
@@ -65,10 +79,12 @@ class Bench:
         self.incarnation = "one"
         self.lease_ms = LEASE_MS
         roster, metrics = Roster(10), Metrics()
+        self.roster = roster
+        self.hub = Hub(store=self.store, roster=roster, metrics=metrics, tasks=self.tasks, burst=10)
         self.life = Life(
             store=self.store,
             bus=self.bus,
-            hub=Hub(store=self.store, roster=roster, metrics=metrics, tasks=self.tasks, burst=10),
+            hub=self.hub,
             roster=roster,
             clock=RedisClock(),
             metrics=metrics,
@@ -91,6 +107,15 @@ class Bench:
         )
         self.store.prepare("lease", *[lambda _: self.lease()] * 1000)
         self.store.prepare("roster", *[api.RosterResponse(epoch="r", version=1, total=0, entries=[])] * 1000)
+
+    def online(self, user: str) -> bool:
+        """Whether the replica of the roster shows somebody as online."""
+        entry = self.roster.get(user)
+        return entry is not None and entry.online
+
+    def ready(self) -> None:
+        """Count as ready, as after the first probe."""
+        self.life.missing = {}
 
     async def _reattach(self) -> None:
         self.done.append("reattached")
@@ -166,3 +191,122 @@ async def test_a_change_of_readiness_is_told_at_once() -> None:
     finally:
         await bench.tasks.close()
     assert [beat.ready for beat in bench.store.requests("lease")] == [False, False, True]
+
+
+def snapshot(version: int, **states: int) -> api.RosterResponse:
+    """Make a snapshot of the roster with these users' states."""
+    entries = [api.RosterEntry(user, user.title(), state, 1) for user, state in states.items()]
+    return api.RosterResponse(epoch="r", version=version, total=len(entries), entries=entries)
+
+
+async def test_presence_that_changes_while_the_roster_is_loaded_again_is_not_lost(bench: Bench) -> None:
+    """After a gap in the log, what was read in one go with it is not undone by a snapshot that is older."""
+    answer: asyncio.Future[api.RosterResponse] = asyncio.get_running_loop().create_future()
+    bench.store.answers["roster"].appendleft(answer)
+    loads = len(bench.store.requests("roster"))
+    bench.bus.write(3, "bob", ONLINE)  # the one before it was trimmed
+    bench.bus.write(4, "alice", OFFLINE)
+    await eventually(lambda: len(bench.store.requests("roster")) == loads + 1)
+    answer.set_result(snapshot(3, alice=ONLINE, bob=ONLINE, carol=ONLINE))
+    await eventually(lambda: bench.online("carol"))
+    bench.bus.write(5, "dave", ONLINE)
+    await eventually(lambda: bench.online("dave"))
+    assert not bench.online("alice")
+
+
+async def test_presence_that_changes_while_another_incarnation_is_taken_in_is_not_lost(bench: Bench) -> None:
+    """The log is read again from the snapshot's place on, also while a read is under way."""
+    answer: asyncio.Future[api.RosterResponse] = asyncio.get_running_loop().create_future()
+    bench.store.answers["roster"].appendleft(answer)
+    bench.bus.infos = [{"last-generated-id": b"0-0"}]
+    loads = len(bench.store.requests("roster"))
+    bench.incarnation = "two"
+    await eventually(lambda: len(bench.store.requests("roster")) == loads + 1)
+    bench.bus.write(2, "alice", OFFLINE)
+    await eventually(lambda: bench.roster.version == 2)
+    answer.set_result(snapshot(1, alice=ONLINE))
+    await eventually(lambda: bench.online("alice"))
+    bench.bus.write(3, "bob", ONLINE)
+    await eventually(lambda: bench.online("bob"))
+    assert not bench.online("alice")
+
+
+async def test_a_store_that_is_away_does_not_make_a_gateway_unready_after_a_gap(bench: Bench) -> None:
+    """It is away for all gateways: were that a reason, clients could go nowhere."""
+    bench.store.answers["roster"].clear()
+    bench.ready()
+    loads = len(bench.store.requests("roster"))
+    bench.bus.write(3, "bob", ONLINE)
+    await eventually(lambda: len(bench.store.requests("roster")) > loads)
+    await settle()
+    assert bench.life.missing == {}
+    bench.store.prepare("roster", snapshot(3, bob=ONLINE))
+    await eventually(lambda: bench.online("bob"))
+
+
+async def test_a_store_that_is_away_does_not_make_a_gateway_unready_after_a_restart_of_redis(
+    bench: Bench,
+) -> None:
+    """Another incarnation is taken in when the store is back; until then the gateway serves as it can."""
+    bench.store.answers["roster"].clear()
+    bench.ready()
+    loads = len(bench.store.requests("roster"))
+    bench.bus.infos = [{"last-generated-id": b"0-0"}]
+    bench.incarnation = "two"
+    await eventually(lambda: len(bench.store.requests("roster")) > loads)
+    await settle()
+    assert bench.life.missing == {}
+
+
+async def test_a_life_that_has_not_begun_says_what_is_missing() -> None:
+    """Without a roster there is nothing to show clients."""
+    bench = Bench()
+    bench.store.answers["roster"].clear()
+    bench.tasks.start(bench.life.run(), "life")
+    try:
+        await eventually(lambda: bench.life.missing.get("roster") == UNAVAILABLE.message)
+    finally:
+        await bench.tasks.close()
+
+
+async def settle() -> None:
+    """Let everything run that can run now."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_an_item_that_cannot_be_read_does_not_take_the_others_with_it(bench: Bench) -> None:
+    """The others of its entry are handled, and what may have been in it is asked of the store."""
+    socket = FakeSocket()
+    opened = api.Opened(
+        session="s",
+        user="alice",
+        username="Alice",
+        new=True,
+        epoch="e",
+        counter=0,
+        pid=None,
+        contacts=[],
+    )
+    bench.hub.join(socket, opened, None, 1, [])  # type: ignore[arg-type]
+    socket.ready()
+    body = msgspec.Raw(b'{"content":"hi"}')
+    good = api.Delivery("bob", "Bob", "alice", 1, "x", body, [("alice", "e", 1)], 1)
+    bench.bus.entries.put_nowait([["unheard of", 1], good])
+    await eventually(lambda: socket.events("private message") == [{"content": "hi"}])
+    await eventually(lambda: bench.store.requests("inbox"))
+
+
+async def test_an_item_that_cannot_be_handled_does_not_take_the_others_with_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault with one leaves those that follow it in the entry."""
+    handle = bench.hub.handle
+
+    def fail_once(_item: api.UserItem) -> None:
+        monkeypatch.setattr(bench.hub, "handle", handle)
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(bench.hub, "handle", fail_once)
+    bench.bus.entries.put_nowait([api.Changed("alice"), api.Announcement("still here", 1)])
+    await eventually(lambda: bench.done == ["still here"])
