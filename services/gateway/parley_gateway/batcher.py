@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from parley_shared.errors import BUSY, ParleyError
+from parley_shared.errors import BUSY, INTERNAL, ParleyError
 from parley_shared.tasks import TaskGroup
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,7 +27,8 @@ class Batcher(Generic[Item, Result]):
     Args:
         name: The owner's name, for its task.
         send: Carries out a batch; returns one result per item in order, or raises for all of them. It must
-            not return before the outcome of the batch is decided.
+            not return before the outcome of the batch is decided. What it raises unexpectedly is logged, and
+            ``internal`` for the waiters.
         limit: Items in one batch.
         waiting_limit: Items that may wait; more are refused with ``busy``.
         tasks: Owns the sending task.
@@ -82,11 +86,14 @@ class Batcher(Generic[Item, Result]):
                 batch = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
                 try:
                     results = await self._send([item for item, _ in batch])
+                    if len(results) != len(batch):
+                        raise ValueError(f"{len(results)} results for {len(batch)} items")
                 except ParleyError as error:
-                    for _, future in batch:
-                        if not future.done():
-                            future.set_exception(error)
-                            future.exception()  # seen: a waiter that has left must not make the loop complain
+                    _fail(batch, error)
+                except Exception:
+                    # A batcher that ended here would leave what waits without an answer.
+                    logger.exception("a batch failed", extra={"batcher": self._name, "size": len(batch)})
+                    _fail(batch, ParleyError(INTERNAL))
                 except BaseException:
                     for _, future in batch:
                         future.cancel()
@@ -95,6 +102,18 @@ class Batcher(Generic[Item, Result]):
                     for (_, future), result in zip(batch, results, strict=True):
                         if not future.done():
                             future.set_result(result)
+        except BaseException:
+            for _, future in self._waiting:
+                future.cancel()
+            self._waiting.clear()
+            raise
         finally:
             self._running = False
             self._idle.set()
+
+
+def _fail(batch: list[tuple[Item, asyncio.Future[Result]]], error: ParleyError) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # seen: a waiter that has left must not make the loop complain

@@ -75,11 +75,16 @@ def usable_username(value: object) -> str | None:
     """Return a username that can be used, or None: a text of 1 to USERNAME_MAX characters of Unicode."""
     if not isinstance(value, str) or not 0 < len(value) <= ids.USERNAME_MAX:
         return None
+    return value if _encodable(value) else None
+
+
+def _encodable(text: str) -> bool:
+    """Whether a text can be sent on: it has no half of a surrogate pair, which JSON can bring."""
     try:
-        value.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which JavaScript can send
-        return None
-    return value
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class NameLogin:
@@ -143,7 +148,10 @@ class TokenLogin:
         username = usable_username(claims.get(self._config.jwt_username_claim))
         if username is None:
             raise ConnectRefused(INVALID_USERNAME.message)
-        return Identity(username, str(claims["sub"]))
+        subject = str(claims["sub"])
+        if not _encodable(subject):
+            raise ConnectRefused("invalid token")
+        return Identity(username, subject)
 
     async def _key(self, token: str) -> Any:
         if self._config.jwt_key:

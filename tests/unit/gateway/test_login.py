@@ -61,6 +61,7 @@ async def test_a_good_token_gives_name_and_subject() -> None:
         (lambda: token(aud="other"), "invalid token"),
         (lambda: token(iss="other"), "invalid token"),
         (lambda: token(sub=None), "invalid token"),
+        (lambda: token(sub="\ud800"), "invalid token"),
         (lambda: token(exp=None), "invalid token"),
         (lambda: token(key=SECRET[::-1]), "invalid token"),
         (lambda: token(preferred_username=None), "invalid username"),
