@@ -35,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 GAP_SECONDS: Final = 0.1
 """How long an event that came too early waits for the ones before it."""
+GAP_MAX_SECONDS: Final = 5.0
+"""Longest pause before the store is asked again."""
+LOOKERS: Final = 8
+"""So many users are looked up at a time when all may lack something, beside those of whom it is known."""
 LIMBO_LIMIT: Final = 10_000
 """Most items kept for users whose session is just being opened."""
 RECENT_LIMIT: Final = 10_000
@@ -123,6 +127,8 @@ class Hub:
         self._limbo_size = 0
         self._recent: deque[tuple[LocalUser, int, Event]] = deque(maxlen=RECENT_LIMIT)
         self._fetches = asyncio.Semaphore(16)
+        self._doubted: dict[LocalUser, None] = {}
+        self._lookers = 0
         self._standings = Standings(store, tasks, self._stand)
         self._told_early: dict[str, set[LocalUser]] = {}
 
@@ -195,6 +201,7 @@ class Hub:
         if user.sockets:
             return None
         del self.users[user.user]
+        self._doubted.pop(user, None)
         self._metrics.users.set(len(self.users))
         for contact in user.contacts:
             followers = self._followers.get(contact)
@@ -312,17 +319,60 @@ class Hub:
 
     def check_all(self) -> None:
         """Ask the store for every local user: the gateway's own stream had a gap."""
-        for user in self.users.values():
-            user.stale = True
-            self._fill_later(user)
+        self.doubt()
         self.check_standings()
 
-    def doubt(self, users: Iterable[str]) -> None:
-        """Ask the store for local users who may lack something."""
-        for user_id in users:
-            if (user := self.users.get(user_id)) is not None:
+    def doubt(self, users: Iterable[str] | None = None) -> None:
+        """Ask the store for local users who may lack something; for all of them when none are given."""
+        if users is None:
+            for user in self.users.values():
                 user.stale = True
-                self._fill_later(user)
+                self._doubted[user] = None
+            while self._lookers < min(LOOKERS, len(self._doubted)):
+                self._lookers += 1
+                self._tasks.start(self._look_up(), "look up")
+            return
+        for user_id in users:
+            if (found := self.users.get(user_id)) is not None:
+                found.stale = True
+                self._fill_later(found)
+
+    async def _look_up(self) -> None:
+        """Ask for those who may lack something, one after the other.
+
+        A store that is away is asked now and then for somebody, not for everybody again and again.
+        """
+        pause = GAP_SECONDS
+        try:
+            while self._doubted:
+                user = next(iter(self._doubted))
+                del self._doubted[user]
+                if user.filling or not user.stale or self.users.get(user.user) is not user:
+                    continue
+                user.filling = True
+                answered = False
+                try:
+                    await self._fetch(user)
+                    answered = True
+                except ParleyError as error:
+                    logger.warning("a user cannot be looked up yet", extra={"code": error.code.name})
+                except Exception:
+                    # It must not keep the others from being looked up.
+                    logger.exception("a user cannot be looked up")
+                    answered = True
+                finally:
+                    user.filling = False
+                if user.expected > user.delivered or (answered and user.stale):
+                    self._fill_later(user)
+                if answered:
+                    pause = GAP_SECONDS
+                    continue
+                if self.users.get(user.user) is user:
+                    self._doubted[user] = None
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, GAP_MAX_SECONDS)
+        finally:
+            self._lookers -= 1
 
     def _fill_later(self, user: LocalUser) -> None:
         if not user.filling:
@@ -348,7 +398,7 @@ class Hub:
                 except ParleyError as error:
                     logger.warning("a gap cannot be filled yet", extra={"code": error.code.name})
                     await asyncio.sleep(pause)
-                    pause = min(pause * 2, 5.0)
+                    pause = min(pause * 2, GAP_MAX_SECONDS)
         finally:
             user.filling = False
 

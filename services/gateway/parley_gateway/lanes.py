@@ -4,6 +4,10 @@ A user is always in the same lane, and a lane has one batch in flight: two messa
 in the order they were sent. A batch carries a deadline by Redis's clock, after which the store's script
 refuses it; a lane repeats a batch without an answer until then, and goes on only after an answer or the
 deadline. So a repeat is never overtaken by its own late original.
+
+An answer brings deliveries for this gateway, also of messages that other gateways have sent, for the store
+joins batches. With an answer that is lost they are lost, whomever they were for: then all local users are
+looked up.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ for longer pauses when batches are small: it knows when it begins with the next 
 """
 RETRY_SECONDS = 0.1
 """Pause before a batch without an answer is sent again."""
+LOOK_UP_SECONDS = 5.0
+"""Local users are all looked up at most so often, however many attempts stay without an answer."""
 MARGIN_MS = 500
 """The lane waits this much longer than the deadline: the error of the estimated clock, and then some."""
 
@@ -91,6 +97,7 @@ class Lane:
                     # A lane that ended here would leave its senders without an answer for ever.
                     logger.exception("a batch failed", extra={"size": len(batch)})
                     _finish_all(batch, INTERNAL)
+                    self._lanes.doubt_all()
                 self.finished += count
                 self._lanes.settled.set()
         finally:
@@ -106,13 +113,15 @@ class Lane:
             messages=[message.send for message in batch],
             inline=[lanes.gateway_id()],
         )
+        unanswered = False
         while True:
             left_seconds = (deadline - lanes.clock.now_ms()) / 1000
+            margin_seconds = (MARGIN_MS + min(lanes.clock.error_ms, 1000)) / 1000
             if left_seconds <= 0:
                 _finish_all(batch, UNAVAILABLE)
                 # The store's script may still run until its deadline; what follows must not overtake it.
-                await asyncio.sleep((MARGIN_MS + min(lanes.clock.error_ms, 1000)) / 1000)
-                self._doubt(batch)
+                await asyncio.sleep(margin_seconds)
+                lanes.doubt_all()
                 return
             try:
                 response = await lanes.store.append(request, left_seconds)
@@ -129,14 +138,21 @@ class Lane:
                 if error.code is LATE:
                     # Every script of the batch compares its deadline, so nothing more will happen.
                     _finish_all(batch, UNAVAILABLE)
-                    self._doubt(batch)
+                    if unanswered:
+                        lanes.doubt_all()
+                    else:
+                        self._doubt(batch)
                     return
+                unanswered = True
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            if unanswered:
+                # An attempt before this one may still be under way, in a store that is slow.
+                lanes.doubt_all(time.monotonic() + left_seconds + margin_seconds)
             if len(response.results) != len(batch):
                 logger.error("the store answered another number of results", extra={"size": len(batch)})
                 _finish_all(batch, UNAVAILABLE)
-                self._doubt(batch)
+                lanes.doubt_all()
                 return
             self._next = max(self._next, time.monotonic() + response.pause / 1000)
             for item in chain.from_iterable(response.items.values()):
@@ -170,7 +186,8 @@ class Lanes:
         batch_limit: Messages in one batch.
         deadline_seconds: How long a batch may take.
         on_item: Called with each delivery for this gateway that comes with an answer.
-        on_doubt: Called with users to whom something may have been stored that was not delivered.
+        on_doubt: Called with users to whom something may have been stored that was not delivered; with None
+            when that may be any.
     """
 
     def __init__(
@@ -186,7 +203,7 @@ class Lanes:
         batch_limit: int,
         deadline_seconds: float,
         on_item: Callable[[api.Delivery | api.Nudge], None],
-        on_doubt: Callable[[Collection[str]], None],
+        on_doubt: Callable[[Collection[str] | None], None],
     ) -> None:
         self.store = store
         self.clock = clock
@@ -199,12 +216,42 @@ class Lanes:
         self.on_item = on_item
         self.on_doubt = on_doubt
         self.settled = asyncio.Event()
+        self._looked_up = float("-inf")  # when all were looked up last, by time.monotonic
+        self._look_up_at = float("-inf")  # the latest time at which they must be
+        self._looking_up = False
         self._lanes = [Lane(self, f"lane-{number}") for number in range(count)]
 
     def submit(self, message: Outgoing) -> bool:
         """Put a message into its sender's lane; False when that lane is full."""
         # crc32 rather than hash(): the same user is in the same lane in every process and run.
         return self._lanes[zlib.crc32(message.send.from_.encode()) % len(self._lanes)].submit(message)
+
+    def doubt_all(self, again_at: float | None = None) -> None:
+        """Have all local users looked up: now, unless that was done just before, and again at a time.
+
+        Args:
+            again_at: By `time.monotonic`: what may still be stored is stored until then.
+        """
+        now = time.monotonic()
+        self._look_up_at = max(self._look_up_at, now, again_at or now)
+        if self._looking_up:
+            return
+        if now - self._looked_up >= LOOK_UP_SECONDS:
+            self._looked_up = now
+            self.on_doubt(None)
+        if self._looked_up < self._look_up_at:
+            self._looking_up = True
+            self.tasks.start(self._look_up_again(), "look up")
+
+    async def _look_up_again(self) -> None:
+        try:
+            while self._looked_up < self._look_up_at:
+                at = max(self._look_up_at, self._looked_up + LOOK_UP_SECONDS)
+                await asyncio.sleep(max(0.0, at - time.monotonic()))
+                self._looked_up = max(time.monotonic(), at)
+                self.on_doubt(None)
+        finally:
+            self._looking_up = False
 
     async def flushed(self) -> None:
         """Wait until every message that was submitted before this call has its result."""

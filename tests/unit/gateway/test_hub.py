@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley_gateway.hub import Hub
+from parley_gateway.hub import LOOKERS, Hub
 from parley_gateway.metrics import Metrics
 from parley_gateway.roster import Roster
 from parley_shared import api
@@ -155,6 +155,64 @@ async def test_a_doubt_is_looked_into(bench: Bench) -> None:
     bench.hub.doubt(["alice", "stranger"])
     await until(lambda: ids(socket) == ["m1"])
     assert len(bench.store.requests("inbox")) == 1
+
+
+def others(bench: Bench, count: int) -> list[str]:
+    """Let other users in."""
+    users = [f"user-{number}" for number in range(count)]
+    for user in users:
+        opened = api.Opened(
+            session="s",
+            user=user,
+            username=user,
+            new=True,
+            epoch="e",
+            counter=0,
+            pid=None,
+            contacts=[],
+        )
+        bench.hub.join(FakeSocket(), opened, None, 1, [])  # type: ignore[arg-type]
+    return users
+
+
+async def test_everybody_is_looked_up_once(bench: Bench) -> None:
+    """Whoever is here is asked for, and what was missing is delivered."""
+    users = others(bench, 50)
+    socket = bench.join().ready()
+    bench.store.prepare(
+        "inbox", *[lambda request: page([1], 1) if request.user == "alice" else page([], 0)] * 100
+    )
+    for _ in range(3):
+        bench.hub.doubt()
+    await until(lambda: ids(socket) == ["m1"] and not any(user.stale for user in bench.hub.users.values()))
+    assert sorted(request.user for request in bench.store.requests("inbox")) == ["alice", *sorted(users)]
+
+
+async def test_a_store_that_is_away_is_not_asked_for_everybody(bench: Bench) -> None:
+    """A few are tried until it is back; then the others are asked for, those who were tried too."""
+    users = others(bench, 50)
+    bench.hub.doubt()
+    await until(lambda: len(bench.store.requests("inbox")) >= LOOKERS)
+    for _ in range(200):
+        await asyncio.sleep(0)  # turns in which all would have been asked for
+        bench.hub.doubt()
+    assert len(bench.store.requests("inbox")) < len(users)
+    bench.store.prepare("inbox", *[page([], 0)] * 100)
+    await until(lambda: not any(user.stale for user in bench.hub.users.values()))
+    assert {request.user for request in bench.store.requests("inbox")} == set(users)
+
+
+async def test_one_user_who_cannot_be_looked_up_keeps_no_other_from_it(bench: Bench) -> None:
+    """A fault of the store with one inbox is that user's alone."""
+    others(bench, 20)
+
+    def answer(request: api.InboxRequest) -> api.InboxResponse | ParleyError:
+        return ParleyError(UNAVAILABLE) if request.user == "user-0" else page([], 0)
+
+    bench.store.prepare("inbox", *[answer] * 1000)
+    bench.hub.doubt()
+    await until(lambda: sum(user.stale for user in bench.hub.users.values()) == 1)
+    assert bench.hub.users["user-0"].stale
 
 
 async def test_a_nudge_during_a_fetch_is_not_forgotten(bench: Bench) -> None:

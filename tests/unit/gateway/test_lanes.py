@@ -16,6 +16,7 @@ from parley_gateway.metrics import Metrics
 from parley_shared import api
 from parley_shared.errors import INTERNAL, LATE, MALFORMED, UNAVAILABLE, Code, ParleyError
 from parley_shared.tasks import TaskGroup
+from tests.harness.waiting import eventually
 from tests.unit.gateway.fake_store import FakeStore
 
 
@@ -42,7 +43,7 @@ class Bench:
             metrics=Metrics(),
             tasks=self.tasks,
             on_item=self.items.append,
-            on_doubt=lambda users: self.doubted.extend(sorted(users)),
+            on_doubt=lambda users: self.doubted.extend(["all"] if users is None else sorted(users)),
             **{**usual, **settings},
         )
 
@@ -193,14 +194,58 @@ async def test_deliveries_come_with_the_answer(bench: Bench) -> None:
     assert seen == [1]
 
 
-@pytest.mark.parametrize("code", [LATE, UNAVAILABLE])
-async def test_users_of_a_batch_that_is_given_up_are_doubted(bench: Bench, code: Code) -> None:
-    """What may have been stored without an answer is looked up for both users of each message."""
-    bench.store.prepare("append", *[ParleyError(code)] * 1000)
-    lanes = bench.lanes(deadline_seconds=0.05)
+async def test_users_of_a_batch_that_is_refused_as_late_are_doubted(bench: Bench) -> None:
+    """What was stored before the deadline came is looked up for both users of each message."""
+    bench.store.prepare("append", ParleyError(LATE))
+    lanes = bench.lanes()
     lanes.submit(bench.message("a"))
     await lanes.flushed()
     assert bench.doubted == ["alice", "bob"]
+
+
+async def test_everybody_is_doubted_after_a_batch_that_is_given_up(bench: Bench) -> None:
+    """The answer would have brought deliveries of other gateways' messages too."""
+    lanes = bench.lanes(deadline_seconds=0.05)
+    lanes.submit(bench.message("a"))
+    await lanes.flushed()
+    assert bench.doubted == ["all"]
+
+
+@pytest.mark.parametrize("second", [stored, ParleyError(LATE), api.AppendResponse(results=[])])
+async def test_everybody_is_doubted_after_an_answer_that_was_lost(bench: Bench, second: Any) -> None:
+    """Also when the repeat is answered: it does not bring what was for others."""
+    bench.store.prepare("append", ParleyError(UNAVAILABLE), second)
+    lanes = bench.lanes()
+    lanes.submit(bench.message("a"))
+    await lanes.flushed()
+    assert bench.doubted == ["all"]
+
+
+async def test_nobody_is_doubted_without_a_cause(bench: Bench) -> None:
+    """A batch that is answered at once costs nothing more."""
+    bench.store.prepare("append", stored)
+    lanes = bench.lanes()
+    lanes.submit(bench.message("a"))
+    await lanes.flushed()
+    assert bench.doubted == []
+
+
+async def test_many_answers_that_are_lost_are_one_doubt_and_one_in_the_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost attempt may still be carried out until its deadline: then all are looked up again, once."""
+    monkeypatch.setattr(module, "MARGIN_MS", 0)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(module, "LOOK_UP_SECONDS", 1.0)
+    bench.store.prepare("append", *[ParleyError(UNAVAILABLE), stored] * 4)
+    lanes = bench.lanes(deadline_seconds=0.5)
+    for identifier in "abcd":
+        lanes.submit(bench.message(identifier))
+        await lanes.flushed()
+    early = list(bench.doubted)
+    await eventually(lambda: len(bench.doubted) > 1)
+    await asyncio.sleep(0.1)  # time for more, were there any to come
+    assert (early, bench.doubted) == (["all"], ["all", "all"])
 
 
 async def test_a_lane_collects_as_long_as_the_store_asks(
