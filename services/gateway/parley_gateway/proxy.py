@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 MARK: Final = "X-Parley-Forwarded"
 """Set on a request that was passed on, to the asker's gateway id: it is never passed on twice."""
 
+CLOSE_SECONDS: Final = 5.0
+"""How long a forwarded WebSocket waits for its client to read what came before the owner closed it."""
+
 _HOP_BY_HOP: Final = {
     "connection",
     "keep-alive",
@@ -46,7 +49,8 @@ class Proxy:
         gateway_id: Gives this gateway's current id.
         find: Finds the address (host:port) of a gateway by its id; None when there is none.
         metrics: Counts.
-        timeout_seconds: Longest wait for an answer; longer than a long-poll.
+        timeout_seconds: Longest wait for an answer, for a body, and for one end of a WebSocket that does not
+            read; longer than a long-poll, and than a session lives without a PONG.
         max_payload_bytes: Largest body that is passed on.
     """
 
@@ -62,6 +66,7 @@ class Proxy:
         self._gateway_id = gateway_id
         self._find = find
         self._metrics = metrics
+        self._timeout_seconds = timeout_seconds
         self._max_payload_bytes = max_payload_bytes
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=10),
@@ -114,7 +119,13 @@ class Proxy:
             response = web.Response(status=413)
             response.force_close()
             return response
-        body = await request.read() if request.can_read_body else None
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                body = await request.read() if request.can_read_body else None
+        except TimeoutError:
+            response = web.Response(status=408)
+            response.force_close()
+            return response
         async with self._session.request(
             request.method,
             f"http://{address}{request.path_qs}",
@@ -135,10 +146,10 @@ class Proxy:
         if request.transport is None:
             return web.Response(status=400)
         host, _, port = address.rpartition(":")
-        client = _Pipe()
+        client = _Pipe(self._timeout_seconds)
         async with asyncio.timeout(3):
             upstream, owner = await asyncio.get_running_loop().create_connection(
-                lambda: _Pipe(client), host.strip("[]"), int(port)
+                lambda: _Pipe(self._timeout_seconds, client), host.strip("[]"), int(port)
             )
         headers = {**self._headers(request), "Connection": "Upgrade", "Upgrade": "websocket"}
         lines = [f"GET {request.path_qs} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
@@ -148,11 +159,18 @@ class Proxy:
 
 
 class _Pipe(asyncio.Protocol):
-    """One end of two joined connections: what it receives, the other writes."""
+    """One end of two joined connections: what it receives, the other writes.
 
-    def __init__(self, other: _Pipe | None = None) -> None:
+    Args:
+        stall_seconds: How long it may leave unread what waits for it.
+        other: The other end.
+    """
+
+    def __init__(self, stall_seconds: float, other: _Pipe | None = None) -> None:
         self.other = other
         self.transport: asyncio.Transport | None = None
+        self._stall_seconds = stall_seconds
+        self._timer: asyncio.TimerHandle | None = None  # drops the connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -167,12 +185,38 @@ class _Pipe(asyncio.Protocol):
     def pause_writing(self) -> None:
         if (opposite := self._opposite()) is not None:
             opposite.pause_reading()
+        # Of a connection that is not read not even the end is noticed: without a timer both would be held
+        # for ever, once the owner has closed the session of a client that reads no more.
+        if self._timer is None:
+            self._abort_after(self._stall_seconds)
 
     def resume_writing(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self._stop_timer()
         if (opposite := self._opposite()) is not None:
             opposite.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - either way it is over
         self.transport = None
-        if (opposite := self._opposite()) is not None:
-            opposite.close()
+        self._stop_timer()
+        if self.other is not None:
+            self.other.close()
+
+    def close(self) -> None:
+        """End the connection once what waits for it has been read, or after `CLOSE_SECONDS`."""
+        if self.transport is not None:
+            self.transport.close()
+            self._abort_after(CLOSE_SECONDS)
+
+    def _abort_after(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._abort)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
