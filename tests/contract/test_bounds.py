@@ -7,7 +7,7 @@ import re
 import pytest
 
 from parley_shared import api
-from tests.contract.world import RedisWorld
+from tests.contract.world import RedisWorld, contents
 
 
 @pytest.mark.settings(HISTORY_LIMIT="100", INBOX_LIMIT="100", RECOVERY_WINDOW="1s")
@@ -59,8 +59,10 @@ async def test_the_oldest_contacts_are_forgotten(redis_world: RedisWorld) -> Non
     await world.gateways("g1")
     ann = await world.open("g1", "ann")
     others = [await world.open("g1", f"user{number}") for number in range(12)]
+    peers = f"peers:{{{ann.user}}}"
     for other in others:
         await world.send(other, ann)
+        await _age(world, peers, other.user)
         await world.later()
 
     again = await world.open("g1", session=ann.session)
@@ -68,7 +70,39 @@ async def test_the_oldest_contacts_are_forgotten(redis_world: RedisWorld) -> Non
     assert [contact.username for contact in again.contacts] == [f"user{n}" for n in range(11, 1, -1)]
     await world.send(others[0], ann)
     assert (await world.open("g1", session=ann.session)).contacts[0].username == "user0"
-    assert await world.raw.hlen(f"peers:{{{ann.user}}}") <= 11
+    assert await world.raw.hlen(peers) <= 11
+
+
+@pytest.mark.settings(CONTACTS_LIMIT="10")
+async def test_recent_contacts_are_not_forgotten(redis_world: RedisWorld) -> None:
+    """Their last messages are known to be in the inbox: with the next one they do not come again."""
+    world = redis_world
+    await world.gateways("g1")
+    ann = await world.open("g1", "ann")
+    others = [await world.open("g1", f"user{number}") for number in range(12)]
+    for other in others:
+        await world.send(other, ann, f"first of {other.username}")
+    await world.send(others[0], ann, "second of user0")
+    received = contents([event.message for event in (await world.inbox(ann)).events])
+    assert received == [*(f"first of {other.username}" for other in others), "second of user0"]
+
+
+@pytest.mark.settings(CONTACTS_LIMIT="10")
+async def test_a_burst_of_contacts_is_bounded_too(redis_world: RedisWorld) -> None:
+    """Ten times the limit is the end also for those of the last minutes."""
+    world = redis_world
+    await world.gateways("g1")
+    ann = await world.open("g1", "ann")
+    opened = await world.open_all("g1", [world.open_item(f"user{number}") for number in range(110)])
+    others = [result.opened for result in opened if result.opened is not None]
+    await world.append(*[world.send_item(other, ann.user) for other in others])
+    assert await world.raw.hlen(f"peers:{{{ann.user}}}") < 100
+
+
+async def _age(world: RedisWorld, peers: str, peer: str) -> None:
+    """Make what is noted with a contact ten minutes older."""
+    epoch, seq, at, *marks = (await world.raw.hget(peers, peer)).decode().split(":")
+    await world.raw.hset(peers, peer, ":".join([epoch, seq, str(int(at) - 600_000), *marks]))
 
 
 async def test_who_expires_is_forgotten_by_the_roster(redis_world: RedisWorld) -> None:

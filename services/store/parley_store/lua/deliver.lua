@@ -34,9 +34,15 @@ local function user(key, inbox)
   return row
 end
 
--- Keep the newest contacts only; a tenth more may gather, so that this is seldom done.
+-- Twice as old as a message may be that is still filled in (NEWS_MS in gaps.py).
+local SETTLED_MS = 120000
+
+-- Keep the newest contacts only; some tenths more may gather, so that this is seldom done. Without what is
+-- noted with a contact, its last messages would be taken for missing: so those of the last minutes stay,
+-- unless ten times the limit is reached.
 local function forget_contacts(peers)
-  if redis.call('HLEN', peers) <= contacts_limit * 1.1 then
+  local count, tenth = redis.call('HLEN', peers), math.max(1, math.floor(contacts_limit / 10))
+  if count < contacts_limit + tenth or count % tenth ~= 0 then
     return
   end
   local row, times = redis.call('HGETALL', peers), {}
@@ -46,6 +52,9 @@ local function forget_contacts(peers)
   end
   table.sort(times, function(one, other) return one[1] < other[1] end)
   for i = 1, #times - contacts_limit do
+    if now - times[i][1] < SETTLED_MS and count < 10 * contacts_limit then
+      return
+    end
     redis.call('HDEL', peers, times[i][2])
   end
 end
