@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from parley_shared import api
-from tests.contract.world import World, decode
+from parley_store.redis import inbox
+from tests.contract.world import RedisWorld, World, decode
 
 
 async def test_an_inbox_holds_all_events_in_one_numbering(world: World) -> None:
@@ -147,3 +150,23 @@ async def test_typing_is_relayed_and_forgotten(world: World) -> None:
     assert await world.items("g2") == [api.TypingDelivery(ann.user, bob.user)]
     assert await world.items("g1") == []
     assert (await world.inbox(bob)).counter == 0
+
+
+async def test_a_page_of_long_messages_fits_into_one_answer(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is beyond the bytes that a gateway reads comes with the next page; a page holds one at least."""
+    world = redis_world
+    await world.gateways("g1")
+    ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
+    for size in (1000, 1000, 1000, 5000, 10):
+        await world.send(ann, bob, "x" * size)
+    monkeypatch.setattr(inbox, "ANSWER_BYTES", 2500)
+    pages, after, more = [], 0, True
+    while more:
+        page = await world.inbox(bob, after)
+        assert page.complete
+        pages.append([event.counter for event in page.events])
+        after, more = pages[-1][-1], page.more
+    assert pages == [[1, 2], [3], [4], [5]]
+    assert (page.counter, page.names) == (5, {ann.user: "ann"})

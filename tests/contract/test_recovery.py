@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from parley_shared import api
-from tests.contract.world import World, contents
+from parley_store.redis import recovery
+from tests.contract.world import RedisWorld, World, contents
 
 
 async def test_a_lost_socket_gets_exactly_what_it_missed(world: World) -> None:
@@ -310,6 +311,44 @@ async def test_a_lapsed_gateway_recovers_nobody(world: World) -> None:
 
     assert result.failure is not None
     assert result.failure.code == "lapsed"
+
+
+async def test_a_gateway_forgets_a_pid_that_another_has_taken_over(redis_world: RedisWorld) -> None:
+    """Once it has closed the old socket, only the other gateway is asked for the pid when it dies."""
+    world = redis_world
+    await world.gateways("g1", "g2")
+    ann = await world.open("g1", "ann")
+    taken = (await world.recover("g2", ann.pid, await world.position(ann))).recovered
+    assert taken is not None
+    assert taken.old_socket is not None
+
+    await world.lose("g1", ann.pid or "", taken.old_socket)
+
+    assert await world.raw.scard("pids:{g1}") == 0
+    assert await world.raw.smembers("pids:{g2}") == {(ann.pid or "").encode()}
+    assert not await world.raw.hexists(f"recover:{{{ann.pid}}}", "lost")
+
+
+async def test_recoveries_of_one_batch_fit_into_one_answer(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those beyond it start afresh, as the gateway could not read the answer to all of them."""
+    world = redis_world
+    await world.gateways("g1")
+    users = [await world.open("g1", name) for name in ("ann", "bob", "cem")]
+    positions = [await world.position(user) for user in users]
+    sender = await world.open("g1", "dan")
+    for user in users:
+        await world.send(sender, user, "x" * 1000)
+    monkeypatch.setattr(recovery, "ANSWER_BYTES", 2500)
+    recovers = [
+        api.Recover(version=900 + number, pid=user.pid or "", position=position, socket=f"new-{number}")
+        for number, (user, position) in enumerate(zip(users, positions, strict=True))
+    ]
+    answer = await world.store.recover(api.RecoverRequest(gateway="g1", recovers=recovers))
+    reasons = [result.reason for result in answer.results]
+    assert sorted(reasons) == ["", "", "too_much"]
+    assert [result.recovered is not None for result in answer.results] == [not reason for reason in reasons]
 
 
 async def _is(world: World, username: str, state: int) -> bool:

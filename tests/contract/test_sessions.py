@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from parley_shared import api
-from tests.contract.world import World, contents
+from parley_store.redis import sessions
+from tests.contract.world import RedisWorld, World, contents
 
 
 async def test_a_username_opens_a_new_session(world: World) -> None:
@@ -209,3 +210,20 @@ async def test_what_is_in_use_is_renewed(world: World) -> None:
 
 async def _is(world: World, username: str, state: int) -> bool:
     return (await world.states()).get(username) == state
+
+
+async def test_opens_of_one_batch_fit_into_one_answer(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gets its part of what a gateway can read; what is left out is there as history."""
+    world = redis_world
+    await world.gateways("g1")
+    ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
+    for number in range(4):
+        await world.send(ann, bob, f"{number}" * 1000)
+    monkeypatch.setattr(sessions, "ANSWER_BYTES", 5000)
+    alone = await world.open("g1", session=bob.session)
+    assert len(alone.contacts[0].messages) == 4
+    for result in await world.open_all("g1", [world.open_item(session=user.session) for user in (ann, bob)]):
+        assert result.opened is not None
+        assert [content[0] for content in contents(result.opened.contacts[0].messages)] == ["2", "3"]

@@ -21,6 +21,10 @@ ROSTER_MAXLEN: Final = 100_000
 GATEWAY_LIFE_MS: Final = 86_400_000
 """Life of a gateway's keys after its last beat, should no store be there to reap it."""
 
+ANSWER_BYTES: Final = 32 * 1024 * 1024
+"""Messages in one answer: half of what a gateway reads, as the rest of the answer needs room too. One that is
+too large is no answer to it, and it asks again for ever."""
+
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 
 encode: Final = msgspec.json.Encoder().encode

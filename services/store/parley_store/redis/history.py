@@ -39,14 +39,14 @@ class History:
         before = seq_of(page[-1]) if len(entries) > request.limit else None
         return api.HistoryResponse(messages=[Raw(body_of(entry)) for entry in reversed(page)], before=before)
 
-    async def newest(self, user: str, peers: Sequence[tuple[str, int]]) -> list[list[bytes]]:
-        """Read the newest messages of conversations, each up to a seq, within USERS_BYTES in all.
+    async def newest(self, user: str, peers: Sequence[tuple[str, int]], most_bytes: int) -> list[list[bytes]]:
+        """Read the newest messages of conversations, each up to a seq, within a number of bytes in all.
 
         Returns:
             Per peer the JSON of its messages, oldest first; for those beyond the budget the newest that
             fit, or none.
         """
-        left = self._base.config.users_bytes
+        left = most_bytes
         histories: list[list[bytes]] = []
         for first in range(0, len(peers), _CHUNK):
             if left <= 0:

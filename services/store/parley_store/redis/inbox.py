@@ -10,7 +10,7 @@ from msgspec import Raw
 from parley_shared import api
 from parley_shared.errors import ParleyError
 from parley_store.redis import keys, scripts
-from parley_store.redis.base import Base, fresh
+from parley_store.redis.base import ANSWER_BYTES, Base, fresh
 from parley_store.redis.history import History, body_of
 from parley_store.redis.roster import Roster
 
@@ -216,8 +216,19 @@ class Inboxes:
         events = await self.events(request.user, reading.entries[: request.limit])
         if events is None:
             return response
+        fitting = _fitting(events)
         response.complete = True
-        response.events = events
-        response.names = await self.names(events)
-        response.more = more
+        response.events = events[:fitting]
+        response.names = await self.names(response.events)
+        response.more = more or fitting < len(events)
         return response
+
+
+def _fitting(events: Sequence[api.InboxEvent]) -> int:
+    """Count the events that fit into one answer; the first does always."""
+    left = ANSWER_BYTES
+    for count, event in enumerate(events):
+        left -= len(bytes(event.message))
+        if left < 0 and count:
+            return count
+    return len(events)

@@ -16,7 +16,7 @@ from parley_shared.errors import UNAVAILABLE, ParleyError
 from parley_store.answers import failure
 from parley_store.redis import keys, scripts
 from parley_store.redis.accounts import Accounts, Enlisting
-from parley_store.redis.base import Base, is_identifier
+from parley_store.redis.base import ANSWER_BYTES, Base, is_identifier
 from parley_store.redis.inbox import Entry, Inboxes
 from parley_store.redis.registry import Registration, Registry, Standing
 from parley_store.redis.relations import Relations
@@ -49,6 +49,7 @@ class _Attempt:
     counter: int = 0
     reason: str = ""
     events: list[api.InboxEvent] = field(default_factory=list)
+    size: int = 0
 
 
 class _Hold(NamedTuple):
@@ -131,16 +132,19 @@ class Recovery:
                 attempt.reason = "too_much"
             attempt.epoch, attempt.counter = reading.epoch, reading.counter
         more = [(a, r.entries) for a, r in zip(asked, readings, strict=True) if r.entries and not a.reason]
-        await asyncio.gather(*[self._add_or_end(attempt, entries) for attempt, entries in more])
+        await asyncio.gather(*[self._add_or_end(attempt, entries, attempts) for attempt, entries in more])
 
-    async def _add_or_end(self, attempt: _Attempt, entries: Sequence[Entry]) -> None:
+    async def _add_or_end(
+        self, attempt: _Attempt, entries: Sequence[Entry], attempts: Sequence[_Attempt]
+    ) -> None:
         try:
-            await self._add(attempt, entries)
+            await self._add(attempt, entries, attempts)
         except _NotRecoverableError as error:
             attempt.reason = error.reason
+            attempt.events = []
 
-    async def _add(self, attempt: _Attempt, entries: Sequence[Entry]) -> None:
-        """Look up events and add them, if they are still there and not too many bytes."""
+    async def _add(self, attempt: _Attempt, entries: Sequence[Entry], attempts: Sequence[_Attempt]) -> None:
+        """Look up events and add them, if they are still there and not too many bytes, alone and with all."""
         missed = [entry for entry in entries if not entry.pid or entry.pid != attempt.recover.pid]
         latest = {entry.peer: entry.counter for entry in missed if entry.kind == "r"}
         missed = [entry for entry in missed if entry.kind != "r" or latest[entry.peer] == entry.counter]
@@ -148,8 +152,9 @@ class Recovery:
         if events is None:
             raise _NotRecoverableError("trimmed")
         attempt.events += events
-        size = sum(len(bytes(event.message)) for event in attempt.events if event.read is None)
-        if size > self._base.config.recovery_bytes:
+        attempt.size = sum(len(bytes(event.message)) for event in attempt.events if event.read is None)
+        together = sum(each.size for each in attempts if not each.reason)
+        if attempt.size > self._base.config.recovery_bytes or together > ANSWER_BYTES:
             raise _NotRecoverableError("too_much")
 
     async def _take_over(self, gateway: str, attempts: Sequence[_Attempt]) -> list[api.RecoverResult]:
@@ -194,7 +199,7 @@ class Recovery:
                 result.registered = attempt.user
                 continue
             try:
-                result.recovered = await self._complete(attempt, standing, hold)
+                result.recovered = await self._complete(attempt, standing, hold, good)
                 result.recovered.presence = self._presence(attempt, result.recovered.contacts, head)
                 result.recovered.relations = theirs
             except ParleyError as error:
@@ -230,7 +235,11 @@ class Recovery:
         await self._base.publish(closing)
 
     async def _complete(
-        self, attempt: _Attempt, standing: Standing | ParleyError, before: _Hold
+        self,
+        attempt: _Attempt,
+        standing: Standing | ParleyError,
+        before: _Hold,
+        attempts: Sequence[_Attempt],
     ) -> api.Recovered:
         """Add what has come since the look back, now that the gateway gets whatever follows.
 
@@ -248,7 +257,7 @@ class Recovery:
             if reading.outcome:
                 raise changed
             try:
-                await self._add(attempt, reading.entries)
+                await self._add(attempt, reading.entries, attempts)
             except _NotRecoverableError as error:
                 raise changed from error
             attempt.epoch, attempt.counter = reading.epoch, reading.counter

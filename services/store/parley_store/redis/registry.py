@@ -144,7 +144,10 @@ class Registry:
         return sum(removed for _, removed in results)
 
     async def lose(self, gateway: str, pids: Sequence[tuple[str, str]]) -> None:
-        """Start the recovery window of sockets (pid and socket id, which may be empty) that are gone."""
+        """Start the recovery window of sockets (pid and socket id, which may be empty) that are gone.
+
+        A pid that another gateway has taken over is no longer this one's either.
+        """
         if not pids:
             return
         window_ms = int(self._base.config.recovery_window_seconds * 1000)

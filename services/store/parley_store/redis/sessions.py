@@ -13,7 +13,7 @@ from parley_shared.errors import INVALID_USERNAME, LAPSED, UNAVAILABLE, UNKNOWN_
 from parley_store.answers import failure, user_of_subject
 from parley_store.redis import keys, scripts
 from parley_store.redis.accounts import Accounts, Enlisting
-from parley_store.redis.base import Base, is_identifier
+from parley_store.redis.base import ANSWER_BYTES, Base, is_identifier
 from parley_store.redis.history import History
 from parley_store.redis.registry import Registration, Registry, Standing
 from parley_store.redis.relations import Relations
@@ -92,11 +92,14 @@ class Sessions:
         )
         # All of it after the gateway was registered: it hears of what changes from then on, and whoever ends
         # a session finds it with the user.
+        most_bytes = min(self._base.config.users_bytes, ANSWER_BYTES // len(opens))
         _, gone, relations, answers = await asyncio.gather(
             self._roster.apply(changes),
             self._accounts.gone([session.session for session in sessions]),
             self._relations.of([session.user for session in sessions]),
-            asyncio.gather(*[self._opened(*each) for each in zip(opens, sessions, standings, strict=True)]),
+            asyncio.gather(
+                *[self._opened(*each, most_bytes) for each in zip(opens, sessions, standings, strict=True)]
+            ),
         )
         for index, session, answer, found_relations in zip(
             opening, sessions, answers, relations, strict=True
@@ -141,7 +144,7 @@ class Sessions:
         return api.Done()
 
     async def _opened(
-        self, open_: api.Open, found: Found, standing: Standing | ParleyError
+        self, open_: api.Open, found: Found, standing: Standing | ParleyError, most_bytes: int
     ) -> api.OpenResult:
         if isinstance(standing, ParleyError):
             return api.OpenResult(failure=failure(standing))
@@ -153,7 +156,7 @@ class Sessions:
             epoch=standing.epoch,
             counter=standing.counter,
             pid=open_.new_pid if open_.recovery else None,
-            contacts=await self._contacts(found.user, standing),
+            contacts=await self._contacts(found.user, standing, most_bytes),
         )
         return api.OpenResult(opened=opened)
 
@@ -207,13 +210,14 @@ class Sessions:
         ]
         await self._base.topology.call(scripts.HOLD, items, (gateway, self._base.session_ttl_ms))
 
-    async def _contacts(self, user: str, standing: Standing) -> list[api.Contact]:
-        """Describe the user's contacts; those who have expired are left out."""
+    async def _contacts(self, user: str, standing: Standing, most_bytes: int) -> list[api.Contact]:
+        """Describe the user's contacts, with so much history; those who have expired are left out."""
         if not standing.contacts:
             return []
         states = await self._roster.states([contact.peer for contact in standing.contacts])
         known = [contact for contact in standing.contacts if contact.peer in states]
-        histories = await self._history.newest(user, [(contact.peer, contact.seq) for contact in known])
+        wanted = [(contact.peer, contact.seq) for contact in known]
+        histories = await self._history.newest(user, wanted, most_bytes)
         return [
             api.Contact(
                 user=contact.peer,
