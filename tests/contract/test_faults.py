@@ -12,6 +12,7 @@ import pytest
 from parley_local.redis_server import RedisServer
 from parley_shared import api
 from parley_shared.errors import UNAVAILABLE, ParleyError
+from parley_store.redis.base import Base
 from tests.contract.world import RedisWorld, make_config
 from tests.harness.ports import free_port
 from tests.harness.waiting import eventually
@@ -207,3 +208,54 @@ async def test_one_request_that_cannot_be_packed_harms_no_other(redis_world: Red
 
 async def _is(world: RedisWorld, username: str, state: int) -> bool:
     return (await world.states()).get(username) == state
+
+
+async def test_a_read_mark_that_nobody_was_told_of_is_told_with_the_repeat(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark has moved already; the gateways are told that there is something to fetch."""
+    world = redis_world
+    await world.gateways("g1", "g2")
+    ann, bob = await world.open("g1", "ann"), await world.open("g2", "bob")
+    await world.send(ann, bob)
+    before = {gateway: len(await world.items(gateway)) for gateway in ("g1", "g2")}
+    with monkeypatch.context() as patched:
+        patched.setattr(Base, "publish", _fail)
+        with pytest.raises(ParleyError):
+            await world.read(bob, ann, 1)
+
+    await world.read(bob, ann, 1)
+
+    assert (await world.items("g1"))[before["g1"] :] == [api.Nudge(ann.user, ann.epoch, 2)]
+    assert (await world.items("g2"))[before["g2"] :] == [api.Nudge(bob.user, bob.epoch, 2)]
+    # What is older than the mark is no news.
+    await world.send(ann, bob)
+    await world.read(bob, ann, 2)
+    told = await world.items("g1")
+    await world.read(bob, ann, 1)
+    assert await world.items("g1") == told
+
+
+async def test_a_message_counts_once_though_nobody_could_be_told(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored: the repeat that tells of it is the duplicate."""
+    world = redis_world
+    await world.gateways("g1")
+    ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
+    item = world.send_item(ann, bob.user)
+    with monkeypatch.context() as patched:
+        patched.setattr(Base, "publish", _fail)
+        with pytest.raises(ParleyError):
+            await world.append(item)
+
+    (repeat,) = await world.append(item)
+
+    assert repeat.duplicate
+    value = world.metrics.registry.get_sample_value
+    assert value("parley_store_messages_appended_total") == 1
+    assert value("parley_store_duplicates_total") == 1
+
+
+async def _fail(*_: object) -> list[bool]:
+    raise ParleyError(UNAVAILABLE)

@@ -7,6 +7,7 @@
 -- Arguments, common: a fresh epoch, INBOX_LIMIT, age below which nothing is trimmed (ms)
 -- Arguments, per item: reader, peer, seq, '1' when u is the reader
 -- Result: per item {moved, seq now, counter, epoch, gateways joined by spaces}
+--   moved 1: as `counter`; 2: it had been moved so far before, `counter` is the newest; 0: nothing to tell
 local COMMON, KEYS_EACH, ARGS_EACH = 3, 3, 4
 local fresh, limit, age = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = now_ms()
@@ -25,8 +26,11 @@ for item = 1, #KEYS / KEYS_EACH do
   -- Nobody has read what has not been written.
   local seq = math.min(tonumber(ARGV[a + 3]), tonumber(last or 0))
   local mark = tonumber((is_reader and read or seen) or 0)
-  if not epoch or seq <= mark or redis.call('EXISTS', key) == 0 then
+  if not epoch or seq < mark or seq == 0 or redis.call('EXISTS', key) == 0 then
     results[item] = { 0, mark, 0, '', '' }
+  elseif seq == mark then
+    local inbox_epoch = numbering(key, inbox, fresh)
+    results[item] = { 2, mark, newest(inbox), inbox_epoch, redis.call('HGET', key, 'gateways') or '' }
   else
     -- In a conversation with oneself both marks are one.
     if is_reader then

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from parley_shared import api
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import Base, fresh
 from parley_store.redis.deliveries import Deliveries, Place, by_gateway
+
+_MOVED: Final = 1
+_REPEAT: Final = 2
 
 
 class Marks:
@@ -15,7 +20,11 @@ class Marks:
         self._base = base
 
     async def read(self, request: api.ReadRequest) -> api.Done:
-        """Move marks; what has not moved on one side does nothing there, so a repeat completes the other."""
+        """Move marks; what has not moved on one side does nothing there, so a repeat completes the other.
+
+        The gateways of a side that had been moved before are told where its inbox stands: the request before
+        this one may have failed when it was to tell them.
+        """
         sides = [
             (mark, user, user == mark.reader)
             for mark in request.marks
@@ -34,8 +43,11 @@ class Marks:
             (fresh(), self._base.config.inbox_limit, self._base.trim_age_ms),
         )
         places: dict[tuple[str, str, int], list[tuple[Place, list[str]]]] = {}
+        repeats: dict[str, tuple[api.Nudge, list[str]]] = {}
         for (mark, user, _), (moved, seq, counter, epoch, gateways) in zip(sides, answers, strict=True):
-            if moved == 1:
+            if moved == _REPEAT:
+                repeats[user] = (api.Nudge(user, epoch.decode(), counter), gateways.decode().split())
+            elif moved == _MOVED:
                 place = (user, epoch.decode(), counter)
                 places.setdefault((mark.reader, mark.peer, seq), []).append(
                     (place, gateways.decode().split())
@@ -44,5 +56,8 @@ class Marks:
         for (reader, peer, seq), found in places.items():
             for gateway, to in by_gateway(found).items():
                 deliveries.add(gateway, api.ReadDelivery(reader, peer, seq, to))
+        for nudge, to_all in repeats.values():
+            for gateway in to_all:
+                deliveries.add(gateway, nudge)
         await deliveries.publish(self._base)
         return api.Done()

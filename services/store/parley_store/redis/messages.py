@@ -100,9 +100,11 @@ class Messages:
         if stored:
             await self._deliver(request.deadline, stored, results, deliveries)
             await self._durability.confirm(lives)
+        # Before anybody is told: should that fail, the repeat finds them stored and counts duplicates.
+        self._count(results)
+        if stored:
             inline = deliveries.take(request.inline)
             await deliveries.publish(self._base)
-        self._count(results)
         return api.AppendResponse(results=results, items=inline)
 
     async def _number(
