@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import pytest
 
 from parley_shared import api, people
-from parley_shared.errors import ParleyError
+from parley_shared.errors import MALFORMED, ParleyError
 from parley_store.redis.store import RedisStore
 from tests.contract.marks import marks_of
 from tests.contract.world import RedisWorld, World, contents
@@ -287,3 +288,42 @@ async def test_a_hold_puts_the_erasure_off(redis_world: RedisWorld) -> None:
     await rule(ann.user, bob.user, keep_ms=None, own_keep=None, hold=False)
     assert await world.raw.exists(name) == 0
     assert await marks_of(world.raw, ["secret", f"{{{ann.user}:"]) == {}
+
+
+@pytest.mark.parametrize("cursor", [["", -5], ["peer", -1], ["peer", 10**18], ["peer", 2**70], ["peer", "1"]])
+async def test_a_cursor_that_is_none_is_malformed(redis_world: RedisWorld, cursor: list[object]) -> None:
+    """A place that cannot be is refused, and is no failure of the store."""
+    ann, *_ = await chat(redis_world)
+    after = base64.urlsafe_b64encode(json.dumps(cursor).encode()).decode()
+    with pytest.raises(ParleyError) as raised:
+        await redis_world.store.people.export(people.ExportRequest(user=ann.user, after=after))
+    assert raised.value.code is MALFORMED
+
+
+@pytest.mark.parametrize("before", ["99999999999999999999-0", "१-१", "0-0", "1", "-", "1-1-1"])
+async def test_a_place_in_the_audit_log_that_is_none_is_malformed(
+    redis_world: RedisWorld, before: str
+) -> None:
+    """Redis would refuse what is no id of its own, or one that nothing comes before."""
+    with pytest.raises(ParleyError) as raised:
+        await redis_world.redis.administration.audit(before, 5)
+    assert raised.value.code is MALFORMED
+    assert (await redis_world.redis.administration.audit("9" * 19 + "-0", 5)).entries == []
+
+
+@pytest.mark.settings(ERASURE_DELAY="1s", RECOVERY_WINDOW="1s")
+async def test_no_store_remembers_somebody_who_was_erased(redis_world: RedisWorld) -> None:
+    """When an erasure is done, also another store, which knew the user, takes no message for them."""
+    world = redis_world
+    await world.gateways("g1")
+    ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
+    other = RedisWorld(world.config)
+    try:
+        await other.send(ann, bob, "before", "id-1")
+        await erase(world, bob)
+        (result,) = await other.append(world.send_item(ann, bob.user, "after", "id-2"))
+    finally:
+        await other.close()
+    assert result.failure is not None
+    assert result.failure.code == "unknown_recipient"
+    assert not await world.raw.exists(f"messages:{{{ann.user}:{bob.user}}}")

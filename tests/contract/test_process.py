@@ -46,6 +46,8 @@ ROUTES: dict[str, dict[str, Any]] = {
     "gateways/probe": {"gateway": "g0", "nonce": "n"},
 }
 
+_BAD_PID = b'{"id": "i", "from": "a", "from_name": "A", "to": "b", "content": "c", "pid": "a b"}'
+
 
 def _service(folder: Path, redis_url: str, **more: str) -> Service:
     return Service(
@@ -176,6 +178,7 @@ async def test_two_tokens_are_valid_at_once(caller: Caller, token: str) -> None:
         ("inbox", b'{"user": "u", "epoch": "e", "after": -1}', "$.after"),
         ("inbox", b'{"user": "u", "epoch": "e", "after": 1e99}', "$.after"),
         ("users", b'{"user": "u", "query": 7}', "$.query"),
+        ("messages", b'{"gateway": "g", "deadline": 0, "messages": [%b]}' % _BAD_PID, "$.messages[0].pid"),
         ("users", b'{"user": "u", "after": "%"}', "after"),
         ("read", b'{"gateway": "g", "marks": [{"reader": "a:b", "peer": "c", "seq": 1}]}', "$.marks"),
     ],

@@ -310,7 +310,7 @@ class Send(Struct, kw_only=True):
     from_name: str
     to: Target
     content: str
-    pid: str = ""
+    pid: Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9_\-]*$")] = ""
     socket: str = ""
 
 

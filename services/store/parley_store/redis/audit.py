@@ -18,7 +18,8 @@ logger = logging.getLogger("parley.audit")
 MAXLEN: Final = 10_000
 """Acts that are kept in Redis; the log of the process has them all."""
 
-_CURSOR: Final = re.compile(r"\d{1,20}-\d{1,20}")
+_CURSOR: Final = re.compile(r"(?!0+-0+$)[0-9]{1,19}-[0-9]{1,19}")
+"""An id of Redis: two numbers of 64 bits, of which one is not zero."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(admin.AuditEntry).decode

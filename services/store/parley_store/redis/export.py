@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from parley_shared import people
 from parley_shared.errors import MALFORMED, ParleyError
@@ -23,7 +23,7 @@ from parley_store.redis.roster import Roster
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
-_decode_cursor: Final = msgspec.json.Decoder(tuple[str, int]).decode
+_decode_cursor: Final = msgspec.json.Decoder(tuple[str, Annotated[int, Meta(ge=0, le=2**53)]]).decode
 
 
 class Exports:

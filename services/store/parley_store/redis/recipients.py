@@ -1,4 +1,4 @@
-"""Who is known: asked of Redis once a minute for each recipient."""
+"""Who is known: asked of Redis once a minute for each recipient, or more often when erasures are quick."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import Final
 from parley_store.redis import keys
 from parley_store.redis.base import Base, is_identifier
 
-_SECONDS: Final = 60.0
+_MOST_SECONDS: Final = 60.0
 _LIMIT: Final = 50_000
 """Users remembered: a few MB."""
 
 
 class Recipients:
-    """Remembers for a minute which users exist. That one does not is never remembered."""
+    """Remembers for a while which users exist. That one does not is never remembered."""
 
     def __init__(self, base: Base) -> None:
         self._base = base
+        # An erasure removes the user first, and is done after this. By then nobody must remember the user.
+        delay, window = base.config.erasure_delay_seconds, base.config.recovery_window_seconds
+        self._seconds = min(_MOST_SECONDS, (delay + max(delay, window)) / 2)
         self._known: dict[str, float] = {}
 
     async def unknown(self, users: Iterable[str]) -> set[str]:
@@ -36,7 +39,7 @@ class Recipients:
             if len(self._known) + len(there) > _LIMIT:
                 self._known.clear()
         for user in there:
-            self._known[user] = now + _SECONDS
+            self._known[user] = now + self._seconds
         return set(asked) - there
 
     def forget(self, user: str) -> None:
