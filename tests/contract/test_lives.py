@@ -176,3 +176,21 @@ async def test_gateways_that_end_together_are_reaped_together(redis_world: Redis
     await world.redis.clock.reap()
     assert await world.raw.zcard("{gateways}:reaping") == 0
     assert not await world.raw.keys("sockets:*")
+
+
+async def test_only_another_life_is_logged_as_one(
+    own: tuple[RedisWorld, RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a mere interruption Redis is in the life it was in; after a restart it is in another."""
+    world, server = own
+    caplog.set_level("INFO", "parley_store.redis.node")
+    await world.gateways("g1")
+    (node,) = world.redis._base.topology.nodes()
+    node.incarnation = ""  # as after an exchange that failed
+    assert (await world.lease("g1")).held
+    assert "another life" not in caplog.text
+
+    server.kill()
+    server.start()
+    assert (await world.lease("g1")).held
+    assert caplog.text.count("another life") == 1

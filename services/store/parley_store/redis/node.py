@@ -51,6 +51,7 @@ class Node:
     ) -> None:
         self.name = name
         self.incarnation = ""
+        self._last_life = ""
         self.memory_bytes = 0
         self.memory_limit_bytes = 0
         self._make = make
@@ -181,9 +182,10 @@ class Node:
             # of no use to anybody: this name is never used again.
             raise ParleyError(UNAVAILABLE, "Redis was started anew meanwhile")
         self._hashes = {script.name: hash_.decode() for script, hash_ in zip(SCRIPTS, hashes, strict=True)}
-        if self.incarnation != before:
+        # After a mere interruption it is in the same life as before.
+        if self._last_life not in {"", before}:
             logger.info("Redis is in another life", extra={"node": self.name, "incarnation": before})
-        self.incarnation = before
+        self.incarnation = self._last_life = before
 
     def _resolved(self, commands: Sequence[Command]) -> list[Command]:
         hashes = self._hashes
