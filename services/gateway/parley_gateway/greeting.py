@@ -32,10 +32,11 @@ def greet(socket: ClientSocket, hub: Hub, roster: Roster, roster_limit: int, use
     state: SocketState = socket.data
     user = state.user
     if state.missed is not None and state.position is not None:
-        frames = _missed(state.missed, state.position, user, hub, roster)
+        frames, told = _missed(state.missed, state.position, user, hub, roster)
+        whole = not roster.capped
     else:
         session = b'42["session",{"sessionID":%b,"userID":%b}]' % (_encode(state.session), _encode(user.user))
-        users = _users(state, roster, roster_limit, users_bytes)
+        users, told, whole = _users(state, roster, roster_limit, users_bytes)
         if state.pid is not None:
             # The first offset: everything up to the counter of the connect is in `users`.
             users += b"," + offsets.encode(user.epoch, state.start, roster.epoch, roster.version)
@@ -43,20 +44,31 @@ def greet(socket: ClientSocket, hub: Hub, roster: Roster, roster_limit: int, use
     if user.relations.blocked or user.relations.muted:
         frames.append(relations_frame(user.relations))
     for counter, event in state.waiting or ():
-        offset = None
+        before = offset = None
         if state.pid is not None:
+            before = offsets.encode(user.epoch, counter - 1, roster.epoch, roster.version)
             offset = offsets.encode(user.epoch, counter, roster.epoch, roster.version)
+        if event.sender is not None:
+            sender, name = event.sender
+            if sender not in told and not (whole and roster.get(sender) is not None):
+                # The hub has introduced them to the sockets that were greeted, and to no others.
+                told.add(sender)
+                frames += [each.frame(before) for each in _introduction(sender, name, user, roster)]
         frames.append(event.frame(offset))
     state.waiting, state.contacts, state.missed, state.position = None, [], None, None
     if frames:
         socket.send(Frame.joined(frames))
 
 
-def _users(state: SocketState, roster: Roster, limit: int, size_limit: int) -> bytes:
-    """Encode `users` up to its last entry: own contacts first, then the user, then online, then recent."""
+def _users(state: SocketState, roster: Roster, limit: int, size_limit: int) -> tuple[bytes, set[str], bool]:
+    """Encode `users` up to its last entry: own contacts first, then the user, then online, then recent.
+
+    Returns:
+        It, and who is in it: these users, and (true) all of the roster.
+    """
     user = state.user
     if not state.contacts and not user.hidden and roster.get(user.user) is not None and not roster.capped:
-        return b'42["users",[' + roster.joined() + b"]"
+        return b'42["users",[' + roster.joined() + b"]", set(), True
     entries: list[bytes] = []
     size = 0
     told: set[str] = set()
@@ -74,10 +86,11 @@ def _users(state: SocketState, roster: Roster, limit: int, size_limit: int) -> b
         if len(entries) >= limit or size >= size_limit:
             break
         if other not in told:
+            told.add(other)
             hidden = entry.online and other in user.hidden
             entries.append(user_entry(other, entry.username, online=False) if hidden else entry.json)
             size += len(entry.json)
-    return b'42["users",[' + b",".join(entries) + b"]"
+    return b'42["users",[' + b",".join(entries) + b"]", told, False
 
 
 def _contact(contact: Contact, user: LocalUser, roster: Roster) -> bytes:
@@ -94,10 +107,15 @@ def _contact(contact: Contact, user: LocalUser, roster: Roster) -> bytes:
     )
 
 
-def _missed(missed: Recovered, position: Position, user: LocalUser, hub: Hub, roster: Roster) -> list[Frame]:
+def _missed(
+    missed: Recovered, position: Position, user: LocalUser, hub: Hub, roster: Roster
+) -> tuple[list[Frame], set[str]]:
     """Encode what a recovered socket missed: the net change of presence first, then events in order.
 
     Until all of the presence is written, offsets name the roster's version that the client had reached.
+
+    Returns:
+        The events, and whom they have made known, with the user.
     """
     states = {entry.user: (entry.version, entry.username, entry.state == ONLINE) for entry in missed.presence}
     followed = set(missed.contacts)
@@ -126,7 +144,7 @@ def _missed(missed: Recovered, position: Position, user: LocalUser, hub: Hub, ro
             frames += [event.frame(before) for event in _introduction(item.from_, name, user, roster)]
         event = hub.inbox_event(item, missed.names)
         frames.append(event.frame(offsets.encode(missed.epoch, item.counter, roster.epoch, roster.version)))
-    return frames
+    return frames, introduced
 
 
 def _introduction(sender: str, name: str, user: LocalUser, roster: Roster) -> list[Event]:

@@ -343,6 +343,49 @@ async def test_contacts_for_whom_users_has_no_room_are_introduced_later(bench: B
     assert socket.sent[3][1]["userID"] == "u100"
 
 
+def from_carol(counter: int) -> api.Delivery:
+    """A message from somebody of whom nobody knows."""
+    body = msgspec.Raw(b'{"id":"m","content":"hi"}')
+    return api.Delivery("carol", "Carol", "alice", 1, "other", body, [("alice", "e", counter)])
+
+
+@pytest.mark.parametrize("total", [0, 1000])
+@pytest.mark.parametrize("way", ["open", "recover"])
+async def test_who_writes_while_a_client_connects_is_introduced(bench: Bench, way: str, total: int) -> None:
+    """`users`, or what was missed, does not have them yet, and the roster's log comes too late."""
+    bench.roster.total = total
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    bench.store.prepare(way, answer)
+    auth = {"username": "Alice"} | ({"pid": "p", "offset": "1.e.5.r.0"} if way == "recover" else {})
+    task = asyncio.create_task(bench.connect(**auth))
+    await bench.store.changed.wait()
+    bench.hub.handle(from_carol(7))
+    bench.hub.handle(from_carol(8))
+    (request,) = bench.store.requests(way)
+    answer.set_result(opened(counter=6)(request) if way == "open" else recovered())
+    socket = await task
+    assert [packet[0] for packet in socket.sent][-3:] == [
+        "user connected",
+        "private message",
+        "private message",
+    ]
+    assert socket.sent[-3][1]["userID"] == "carol"
+    # Whoever is lost between the two has not had the message.
+    assert [packet[-1] for packet in socket.sent[-3:]] == ["1.e.6.r.0", "1.e.7.r.0", "1.e.8.r.0"]
+
+
+async def test_who_is_in_users_is_not_introduced_again(bench: Bench) -> None:
+    """A message that comes during the connect follows `users` at once when its sender is in there."""
+    bench.roster.apply(1, api.RosterChange("carol", "Carol", 1, 2))
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    bench.store.prepare("open", answer)
+    task = asyncio.create_task(bench.connect(username="Alice"))
+    await bench.store.changed.wait()
+    bench.hub.handle(from_carol(1))
+    answer.set_result(opened()(bench.store.requests("open")[0]))
+    assert [packet[0] for packet in (await task).sent] == ["session", "users", "private message"]
+
+
 async def test_who_is_blocked_or_away_is_introduced_and_gone(bench: Bench) -> None:
     """What they wrote before is shown with their name, and they are not shown as online."""
     bench.roster.apply(1, api.RosterChange("bob", "Bob", 0, 2))
