@@ -32,13 +32,13 @@ def helm_program() -> str | None:
     return os.environ.get("HELM") or shutil.which("helm")
 
 
-def render(values: Values | None = None, *, release: str = "parley") -> list[Manifest]:
+def render(values: Values | None = None, *, release: str = "parley", chart: Path = CHART) -> list[Manifest]:
     """Render all objects of the chart, without its notes and its CRDs.
 
     Raises:
         RefusedError: The schema or the chart refuses the values.
     """
-    return copy.deepcopy(_rendered(json.dumps(values or {}, sort_keys=True), release))
+    return copy.deepcopy(_rendered(json.dumps(values or {}, sort_keys=True), release, chart))
 
 
 def notes(values: Values | None = None) -> str:
@@ -54,28 +54,28 @@ def lint(values: Values | None = None) -> list[str]:
 
 
 @functools.cache
-def _rendered(values: str, release: str) -> list[Manifest]:
+def _rendered(values: str, release: str, chart: Path) -> list[Manifest]:
     """The objects for values as JSON: many tests look at the same ones."""
     # The loader in C is ten times as fast, where PyYAML was built with it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return [
         manifest
-        for text in _render(json.loads(values), release)
+        for text in _render(json.loads(values), release, chart)
         for manifest in yaml.load_all(text, loader)
         if manifest is not None
     ]
 
 
-def _render(values: Values, release: str) -> list[str]:
+def _render(values: Values, release: str, chart_path: Path) -> list[str]:
     program = helm_program()
     if program is not None:
-        command = [program, "template", release, str(CHART), "--namespace", NAMESPACE, "--values", "-"]
+        command = [program, "template", release, str(chart_path), "--namespace", NAMESPACE, "--values", "-"]
         done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RefusedError(done.stderr)
         return [done.stdout]
     try:
-        with helm_python.Chart.load(CHART) as chart:
+        with helm_python.Chart.load(chart_path) as chart:
             rendered = chart.render(values, name=release, namespace=NAMESPACE)
     except (helm_python.HelmValuesError, helm_python.HelmRenderError) as error:
         raise RefusedError(str(error)) from error

@@ -75,9 +75,26 @@ def test_nginx_inc() -> None:
     """NGINX's own controller is told which Service is sticky and which carries WebSockets."""
     annotations = ingress_annotations(render(ingress("nginx-inc", balance="leastconn", **TLS)))
     sticky = annotations["nginx.org/sticky-cookie-services"]
-    assert sticky == "serviceName=parley-gateway parley path=/ httponly secure"
+    assert sticky == "serviceName=parley-gateway parley path=/ httponly samesite=lax secure"
     assert annotations["nginx.org/websocket-services"] == "parley-gateway"
     assert annotations["nginx.org/lb-method"] == "least_conn"
+
+
+@pytest.mark.parametrize(
+    ("controller", "said"),
+    [
+        ("traefik", ("service.sticky.cookie.samesite", "strict")),
+        ("ingress-nginx", ("session-cookie-samesite", "Strict")),
+        ("nginx-inc", ("sticky-cookie-services", "samesite=strict")),
+    ],
+)
+def test_same_site(controller: str, said: tuple[str, str]) -> None:
+    """The cookie's SameSite reaches each controller that can set it."""
+    manifests = render(ingress(controller, cookie={"sameSite": "strict"}))
+    annotations = service_annotations(manifests) | ingress_annotations(manifests)
+    found = [value for key, value in annotations.items() if key.endswith(said[0])]
+    assert len(found) == 1
+    assert said[1] in found[0]
 
 
 def test_alb() -> None:

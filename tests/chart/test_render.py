@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +207,33 @@ def test_a_new_release_does_not_restart_redis() -> None:
         assert "helm.sh/chart" not in template["metadata"]["labels"]
 
 
+@pytest.mark.parametrize("tag", ["x" * 62 + "-" + "y" * 60, "_1.2.3_", "1.2.3"])
+def test_versions_as_labels(tag: str, tmp_path: Path) -> None:
+    """Every tag, and a chart's version with build metadata, makes a label that Kubernetes accepts."""
+    chart = tmp_path / "parley"
+    shutil.copytree(helm.CHART, chart)
+    about = chart / "Chart.yaml"
+    about.write_text(about.read_text().replace("\nversion: ", "\nversion: 0.0.1+build.7-"))
+    manifests = render({"image": {"tag": tag}}, chart=chart)
+    for manifest in manifests:
+        labels = manifest["metadata"]["labels"]
+        for value in labels.values():
+            assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", value)
+        assert labels["helm.sh/chart"].startswith("parley-0.0.1_build.7")
+    (container,) = pod_specs(manifests)["parley-gateway"]["containers"]
+    assert container["image"].endswith(f":{tag}")
+
+
+def test_no_message_without_a_token() -> None:
+    """With a login by token `helm test` is left out, which could only fail, and the notes say so."""
+    settings = {"AUTH_MODE": "jwt", "JWT_JWKS_URL": "https://issuer.example.org/jwks.json"}
+    values = {"gateway": {"settings": settings}}
+    assert of_kind(render(values), "Pod") == []
+    assert "tests nothing" in helm.notes(values)
+    assert of_kind(render(), "Pod") != []
+    assert "helm test parley --namespace chat" in helm.notes()
+
+
 def test_secrets_of_your_own() -> None:
     """With existing Secrets the chart makes none, and refers to them."""
     values = {"auth": {"existingSecret": "tokens"}, "redis": {"auth": {"existingSecret": "password"}}}
@@ -239,6 +268,14 @@ def test_ipv6_addresses_are_bracketed() -> None:
         ({"ingress": {"cookie": {"sameSite": "none"}}}, "without TLS"),
         ({"ingress": {"tls": {"enabled": True}}}, "ingress.hosts"),
         ({"ingress": {"balance": "random"}}, "not offered by traefik"),
+        (
+            {"store": {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 3}}},
+            r"minReplicas \(5\) is more than maxReplicas \(3\)",
+        ),
+        ({"gateway": {"maxSurge": 0}}, "/gateway/maxSurge"),
+        ({"gateway": {"maxSurge": "0%"}}, "/gateway/maxSurge"),
+        ({"store": {"maxSurge": 0}}, "/store/maxSurge"),
+        ({"store": {"maxSurge": "00%"}}, "/store/maxSurge"),
         ({"image": {"tag": "latest"}}, "/image/tag"),
         ({"auth": {"serviceTokens": "short"}}, "/auth/serviceTokens"),
         ({"gateway": {"settings": {"ADDRESS": "x"}}}, "/gateway/settings"),

@@ -10,6 +10,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A tag or version as a label may have it: at most 63 characters, a letter or digit at both ends, no `+`. */}}
+{{- define "parley.labelValue" -}}
+{{- . | replace "+" "_" | trunc 63 | trimAll "-_." -}}
+{{- end -}}
+
 {{/* Labels of one component: list $ "gateway". The selector's never change over upgrades. */}}
 {{- define "parley.selectorLabels" -}}
 {{- $root := index . 0 -}}
@@ -21,9 +26,9 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- define "parley.labels" -}}
 {{- $root := index . 0 -}}
 {{ include "parley.podLabels" . }}
-app.kubernetes.io/version: {{ $root.Values.image.tag | default $root.Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ include "parley.labelValue" ($root.Values.image.tag | default $root.Chart.AppVersion) | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+helm.sh/chart: {{ include "parley.labelValue" (printf "%s-%s" $root.Chart.Name $root.Chart.Version) }}
 {{- end -}}
 
 {{/* Without versions: a release that changes nothing for a pod (Redis, mostly) must not restart it. */}}
@@ -194,6 +199,11 @@ httpGet: {path: {{ index . 0 }}, port: {{ index . 1 }}}
 timeoutSeconds: 3
 {{- end -}}
 
+{{/* Whether `helm test` has a message to send: with a login by token it would need a token that your issuer makes. */}}
+{{- define "parley.hasTest" -}}
+{{- if ne (get .Values.gateway.settings "AUTH_MODE" | default "" | toString) "jwt" }}true{{ end -}}
+{{- end -}}
+
 {{/* Secrets that were given as values (generated ones do not change). */}}
 {{- define "parley.givenSecrets" -}}
 {{ list .Values.auth.serviceTokens .Values.redis.auth.password .Values.redis.external.url | join "\n" }}
@@ -209,6 +219,11 @@ timeoutSeconds: 3
 {{- end -}}
 {{- if and (eq .Values.redis.mode "bundled") (eq .Values.store.durability "replicated") -}}
 {{- fail "store.durability replicated needs an external Redis with a replica: the bundled one has none" -}}
+{{- end -}}
+{{- with .Values.store.autoscaling -}}
+{{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
+{{- fail (printf "store.autoscaling.minReplicas (%d) is more than maxReplicas (%d)" (int .minReplicas) (int .maxReplicas)) -}}
+{{- end -}}
 {{- end -}}
 {{- if and (eq .Values.ingress.controller "gateway-api") (not .Values.ingress.gateway.name) -}}
 {{- fail "ingress.controller gateway-api needs ingress.gateway.name" -}}

@@ -51,7 +51,7 @@ nginx.ingress.kubernetes.io/session-cookie-change-on-failure: "true"
 nginx.ingress.kubernetes.io/proxy-read-timeout: "3600"
 nginx.ingress.kubernetes.io/proxy-send-timeout: "3600"
 {{- else if eq .Values.ingress.controller "nginx-inc" }}
-nginx.org/sticky-cookie-services: "serviceName={{ $service }} {{ $cookie.name }} path=/ httponly{{ if $tls }} secure{{ end }}"
+nginx.org/sticky-cookie-services: "serviceName={{ $service }} {{ $cookie.name }} path=/ httponly samesite={{ $cookie.sameSite }}{{ if $tls }} secure{{ end }}"
 nginx.org/websocket-services: {{ $service }}
 nginx.org/proxy-read-timeout: 3600s
 nginx.org/proxy-send-timeout: 3600s
