@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from parley_gateway import offsets
-from parley_gateway.local import LocalUser, SocketState
+from parley_gateway.local import LocalUser, SocketState, TokenBucket
 from parley_gateway.metrics import Metrics
 from parley_gateway.roster import Roster, user_entry
 from parley_gateway.sio import Frame
@@ -43,6 +43,8 @@ LIMBO_LIMIT: Final = 10_000
 """Most items kept for users whose session is just being opened."""
 RECENT_LIMIT: Final = 10_000
 """Most deliveries kept for the sockets that are just connecting to users who are here already."""
+BUCKETS_LIMIT: Final = 10_000
+"""Most users who have left whose token buckets are kept."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -127,6 +129,7 @@ class Hub:
         self._limbo_size = 0
         self._recent: deque[tuple[LocalUser, int, Event]] = deque(maxlen=RECENT_LIMIT)
         self._fetches = asyncio.Semaphore(16)
+        self._buckets: dict[str, TokenBucket] = {}
         self._doubted: dict[LocalUser, None] = {}
         self._lookers = 0
         self._standings = Standings(store, tasks, self._stand)
@@ -158,6 +161,8 @@ class Hub:
         user = self.users.get(opened.user)
         if user is None:
             user = LocalUser(opened, self._burst)
+            # Who leaves and comes back, even within one WebSocket, has no more events for it.
+            user.bucket = self._buckets.pop(opened.user, user.bucket)
             self.users[opened.user] = user
             self._metrics.users.set(len(self.users))
         elif user.epoch != opened.epoch:
@@ -201,6 +206,9 @@ class Hub:
         if user.sockets:
             return None
         del self.users[user.user]
+        self._buckets[user.user] = user.bucket
+        if len(self._buckets) > BUCKETS_LIMIT:
+            del self._buckets[next(iter(self._buckets))]
         self._doubted.pop(user, None)
         self._metrics.users.set(len(self.users))
         for contact in user.contacts:

@@ -215,6 +215,30 @@ async def test_one_user_who_cannot_be_looked_up_keeps_no_other_from_it(bench: Be
     assert bench.hub.users["user-0"].stale
 
 
+async def test_who_leaves_and_comes_back_has_no_more_events_for_it(bench: Bench) -> None:
+    """A user's bucket outlives their last socket."""
+    socket = bench.join()
+    while socket.user.bucket.take(0, 100):
+        pass
+    bench.hub.leave(socket)  # type: ignore[arg-type]
+    assert not bench.join().user.bucket.take(0, 100)
+
+
+async def test_buckets_of_who_has_left_are_kept_for_so_many(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest gone is forgotten first, so that they take no more room for ever."""
+    monkeypatch.setattr("parley_gateway.hub.BUCKETS_LIMIT", 2)
+    alice = bench.join()
+    while alice.user.bucket.take(0, 100):
+        pass
+    others(bench, 2)
+    sockets = [alice, *[user.sockets[0] for user in bench.hub.users.values() if user is not alice.user]]
+    for socket in sockets:
+        bench.hub.leave(socket)  # type: ignore[arg-type]
+    assert bench.join().user.bucket.take(0, 100)
+
+
 async def test_a_nudge_during_a_fetch_is_not_forgotten(bench: Bench) -> None:
     """A higher counter that is heard of while a gap is being filled leads to another fetch."""
     socket = bench.join().ready()
