@@ -43,6 +43,9 @@ PACE_SECONDS: Final = 0.02
 FAULTS: Final = 4
 """So often a request is repeated on which the store itself fails: more would fail the same way."""
 
+ATTEMPTS: Final = 6
+"""So often a batch is repeated as a whole that is not answered; the answer may be too large to be taken."""
+
 T = TypeVar("T")
 Item = TypeVar("Item")
 AnyResult = TypeVar("AnyResult", bound=Any)
@@ -320,23 +323,31 @@ class Sessions:
     ) -> list[AnyResult]:
         """Ask until there is an answer; an item on which the store fails does not take the others with it."""
         try:
-            return await self._until_answered(lambda: ask(items))
+            return await self._until_answered(lambda: ask(items), ATTEMPTS if len(items) > 1 else None)
         except ParleyError as error:
-            if error.code is not INTERNAL:
+            if not error.code.retryable:
                 raise
+            if error.code is not INTERNAL:
+                half = len(items) // 2
+                return [
+                    result
+                    for part in (items[:half], items[half:])
+                    for result in await self._each(part, ask, failed)
+                ]
             logger.error("the store fails on a batch", extra={"size": len(items), "detail": error.message})  # noqa: TRY400
         if len(items) == 1:
             return [failed]
         return [result for item in items for result in await self._each([item], ask, failed)]
 
-    async def _until_answered(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _until_answered(self, call: Callable[[], Awaitable[T]], attempts: int | None = None) -> T:
         """Repeat a call until it is answered.
 
         Raises:
-            ParleyError: The store will not have it, or fails on it again and again.
+            ParleyError: The store will not have it, or fails on it again and again, or the attempts are over.
         """
-        pause, faults = 0.1, 0
+        pause, faults, attempt = 0.1, 0, 0
         while True:
+            attempt += 1
             try:
                 return await call()
             except ParleyError as error:
@@ -344,7 +355,7 @@ class Sessions:
                     logger.error("the store refused a batch of sessions", extra={"code": error.code.name})  # noqa: TRY400
                     raise
                 faults += error.code is INTERNAL
-                if faults == FAULTS:
+                if faults == FAULTS or attempt == attempts:
                     raise
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)

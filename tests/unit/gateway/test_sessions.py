@@ -412,6 +412,25 @@ async def test_a_request_on_which_the_store_fails_does_not_hold_up_the_others(be
     assert [packet[0] for packet in socket.sent] == ["session", "users"]
 
 
+async def test_a_batch_whose_answer_cannot_be_taken_is_halved(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to several may be too large for a connection, and would be so each time."""
+    monkeypatch.setattr("parley_gateway.sessions.ATTEMPTS", 2)
+
+    def answer(request: api.OpenRequest) -> api.OpenResponse | ParleyError:
+        if len(request.opens) > 1:
+            return ParleyError(UNAVAILABLE)
+        response: api.OpenResponse = opened(user=request.opens[0].username or "")(request)
+        return response
+
+    bench.store.prepare("open", *[answer] * 100)
+    names = ["ann", "bob", "cy", "dan", "eve"]
+    async with asyncio.timeout(10):
+        sockets = await asyncio.gather(*[bench.connect(username=name) for name in names])
+    assert [socket.user.user for socket in sockets] == names
+
+
 async def test_recovery_can_be_declined(bench: Bench) -> None:
     """`recovery: false` gives no pid and no offsets."""
     bench.store.prepare("open", opened())
