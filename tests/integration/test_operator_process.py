@@ -16,6 +16,7 @@ import yaml
 from parley_operator.spec import GROUP, PLURAL, VERSION
 from tests.harness.ports import free_port
 from tests.harness.process import Service
+from tests.harness.rights import documented
 from tests.harness.waiting import eventually
 from tests.integration.operator_world import GATEWAY_PATH, NAMESPACE, SCALE_PATH, TOKEN, World, make_world
 
@@ -124,6 +125,27 @@ async def test_it_works_and_ends_when_asked(world: World, office: Office) -> Non
     assert await asyncio.to_thread(operator.get, "/healthz") == (200, '{"status": "alive"}')
     assert await stop(operator) == 0
     assert operator.records("error") == []
+
+
+async def test_it_uses_exactly_the_rights_that_are_documented(world: World, office: Office) -> None:
+    """From its start to the end of a drain: a request without its row would be refused in a cluster."""
+    world.make_object(minReplicas=2)
+    await world.make_deployment(40, 5, 30)
+    operator = await office.start(LEADER_LEASE="parley-operator", LEADER_LEASE_OWNER="gateway")
+    await eventually(lambda: "ScaledDown" in event_reasons(world))
+    assert await stop(operator) == 0
+    verbs = {kmock.action.FETCH: "get", kmock.action.UPDATE: "patch"}
+    used = {
+        (
+            f"{asked.resource.plural}.{asked.resource.group}".rstrip(".")
+            + (f"/{asked.subresource}" if asked.subresource else ""),
+            verbs.get(asked.action, asked.action.value.lower()),
+        )
+        for asked in world.api
+        # Everybody may ask which resources there are.
+        if asked.action is not None and asked.resource is not None and asked.resource.plural is not None
+    }
+    assert used == documented(leases=True)
 
 
 async def test_it_sees_objects_that_come_after_a_broken_watch(world: World, office: Office) -> None:
