@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart.helm import Manifest, find, of_kind, pod_specs, render
+from tests.chart.helm import Manifest, RefusedError, find, of_kind, pod_specs, render
 
 # From -> to -> port, of the chart's own pods.
 NEEDED = {
@@ -98,6 +98,22 @@ def test_names_and_api_server(policies: dict[str, Manifest]) -> None:
         "operator": {53, 443, 6443},
         "test": {53},
     }
+
+
+def test_the_api_server_may_have_another_port() -> None:
+    """`apiServerPorts` takes the place of the usual two, for the operator alone."""
+    spec = find(render({"networkPolicy": {"apiServerPorts": [16443]}}), "NetworkPolicy", "parley-operator")[
+        "spec"
+    ]
+    anywhere = [port["port"] for rule in spec["egress"] if "to" not in rule for port in rule["ports"]]
+    assert anywhere == [53, 53, 16443]
+
+
+@pytest.mark.parametrize("ports", [None, [], [0], [65536], ["https"]])
+def test_ports_that_are_none_are_refused(ports: list[object] | None) -> None:
+    """What is no port, and no port at all, which in a policy means all of them."""
+    with pytest.raises(RefusedError, match=r"/networkPolicy.*apiServerPorts"):
+        render({"networkPolicy": {"apiServerPorts": ports}})
 
 
 def test_clients_can_be_narrowed() -> None:
