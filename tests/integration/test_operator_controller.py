@@ -405,6 +405,28 @@ async def test_what_it_removed_is_not_given_back_before_anybody_saw(desk: Desk) 
     assert desk.events.count("DrainCancelled") == 0
 
 
+async def test_a_pause_does_not_give_back_what_is_leaving(desk: Desk) -> None:
+    """Paused right after it lowered the replicas: the empty pod goes, and then nothing is done any more."""
+    desk.world.make_object(minReplicas=2)
+    await desk.world.make_deployment(40, 5, 30)
+    await desk.look()
+    await desk.look()
+    assert desk.world.replicas == 2
+    desk.world.change_object(paused=True)
+    desk.world.report()
+    await desk.look()
+    assert desk.world.condition("Ready") == ("False", "Paused")
+    assert desk.world.marked() == {"gateway-1"}
+    assert desk.world.gateways["gateway-1"].draining
+    await desk.world.settle()
+    assert set(desk.world.gateways) == {"gateway-0", "gateway-2"}
+    await desk.look()
+    assert "drain" not in desk.world.status
+    assert desk.world.condition("Draining") == ("False", "Drained")
+    assert desk.world.condition("Ready") == ("False", "Paused")
+    assert desk.events == ["DrainStarted", "ScaledDown", "Paused"]
+
+
 async def test_a_rollout_is_left_alone(desk: Desk) -> None:
     """While pods of an older template exist nothing is scaled, and a drain is given back."""
     desk.world.make_object()

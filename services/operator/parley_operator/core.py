@@ -6,7 +6,7 @@ Rules that hold whatever the input (the property tests prove them):
 - nothing is removed or moved on incomplete data; an answer that is missing is never taken for zero;
 - a drain takes at most ``step_percent`` of the replicas (but always one), and only its own pods;
 - while a rollout, a pause or another manager of the replicas is seen, nothing is done but to give back
-  the pods of a drain (and in a rollout not those that are leaving already);
+  the pods of a drain, and not those that are leaving already;
 - growing needs only what is known for sure: the known connections alone ask for it.
 """
 
@@ -171,7 +171,7 @@ class Remove:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinishDrain:
-    """The replicas are lowered and the pods are gone: forget the drain."""
+    """The replicas are lowered and the pods are gone: forget the drain, also while nothing else is done."""
 
     reason: Reason
 
@@ -230,8 +230,8 @@ def _wanted(spec: Spec, view: View, history: History) -> int:
     if spec.replicas is not None:
         return spec.replicas
     demand = view.demand
-    if (window := spec.scale_up.stabilization_window_seconds) and history.samples:
-        # With a window, growing waits until all of it asked for more.
+    if window := spec.scale_up.stabilization_window_seconds:
+        # With a window, growing waits until all of it was observed and asked for more.
         demand = min(demand, history.least(view.now, window))
     if (up := needed(spec, demand)) >= view.replicas:
         return up
@@ -241,7 +241,7 @@ def _wanted(spec: Spec, view: View, history: History) -> int:
 
 
 def _interlock(spec: Spec, view: View, drain: Drain | None) -> Action | None:
-    """What forbids to act at all; a drain is then given back, in a rollout unless its pods are leaving."""
+    """What forbids to act at all; a drain is then given back, unless its pods are leaving."""
     reason = None
     if spec.paused:
         reason = Reason.PAUSED
@@ -255,11 +255,11 @@ def _interlock(spec: Spec, view: View, drain: Drain | None) -> Action | None:
         return None
     if drain is None:
         return Hold(reason)
-    if reason is Reason.ROLLOUT_IN_PROGRESS and view.replicas == drain.to_replicas:
-        # The operator's own removal looks like a rollout until it is observed. Whoever took the low cost from
-        # an empty pod now would have the ReplicaSet remove a full one in its stead.
-        return Hold(reason)
-    return CancelDrain(reason)
+    if view.replicas != drain.to_replicas:
+        return CancelDrain(reason)
+    # Whoever took the low cost from an empty pod now would have the ReplicaSet remove a full one in its
+    # stead. The operator's own removal looks like a rollout until it is observed: it is not over before.
+    return Hold(reason) if view.rollout or not _removed(view, drain) else FinishDrain(reason)
 
 
 def _continue(view: View, drain: Drain, least: int) -> Action:
@@ -267,10 +267,7 @@ def _continue(view: View, drain: Drain, least: int) -> Action:
     leaving = {pod.uid for pod in drain.pods}
     present = [pod for pod in view.pods if pod.uid in leaving]
     if view.replicas == drain.to_replicas:
-        # The ReplicaSet may have chosen otherwise (the deletion cost is a wish): then a pod stays, which
-        # is given back when the drain is forgotten.
-        done = not present or len(view.pods) <= drain.to_replicas
-        return FinishDrain(Reason.DRAINED) if done else Hold(Reason.DRAINING)
+        return FinishDrain(Reason.DRAINED) if _removed(view, drain) else Hold(Reason.DRAINING)
     if view.replicas != drain.from_replicas:
         return CancelDrain(Reason.REPLICAS_CHANGED)
     if least > drain.to_replicas:
@@ -292,6 +289,16 @@ def _continue(view: View, drain: Drain, least: int) -> Action:
     if view.now >= drain.deadline:
         return Remove(drain.to_replicas, Reason.DRAIN_TIMEOUT)
     return Hold(Reason.DRAINING)
+
+
+def _removed(view: View, drain: Drain) -> bool:
+    """Whether lowered replicas have taken effect.
+
+    The ReplicaSet may have chosen otherwise (the deletion cost is a wish): then a pod of the drain stays,
+    which is given back when the drain is forgotten.
+    """
+    leaving = {pod.uid for pod in drain.pods}
+    return len(view.pods) <= drain.to_replicas or not any(pod.uid in leaving for pod in view.pods)
 
 
 def _free(spec: Spec, view: View, history: History, desired: int, shed: Shed | None) -> Action:

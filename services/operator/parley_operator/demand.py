@@ -29,7 +29,7 @@ class History:
 
     ``since`` is when the unbroken observation began; a window is full when it is at least that old.
     Only complete observations are samples. It lives in memory alone: an operator that starts again waits
-    a whole window before it removes anything.
+    a whole window before it removes anything, and before it adds anything where growing has a window.
     """
 
     samples: tuple[tuple[float, int], ...] = ()
@@ -55,7 +55,9 @@ class History:
         return max((demand for at, demand in self.samples if at >= now - seconds), default=0)
 
     def least(self, now: float, seconds: float) -> int:
-        """Find the smallest demand of the last ``seconds``."""
+        """Find the smallest demand of the last ``seconds``: 0 unless all of them have been observed."""
+        if not self.covers(now, seconds):
+            return 0
         return min((demand for at, demand in self.samples if at >= now - seconds), default=0)
 
 

@@ -153,7 +153,7 @@ def _draining(
     if isinstance(decision.action, core.CancelDrain):
         return decision.action.reason.value, "The drain was cancelled and its pods take clients again."
     if isinstance(decision.action, core.FinishDrain):
-        return decision.action.reason.value, "The drained pods are gone."
+        return Reason.DRAINED.value, "The drained pods are gone."
     # Why the last drain ended stays to be read until the next one.
     last = _before(gateway.status, "Draining")
     if last is not None and last.status == "False":

@@ -57,6 +57,23 @@ def test_a_window_for_growing_waits() -> None:
     assert act(rules, view(pods(250, 240)), history=quiet).action == Hold(Reason.STEADY)
 
 
+def test_a_window_for_growing_must_have_been_seen() -> None:
+    """An operator that has just started waits a whole window, also after a hole; without one it grows."""
+    rules = spec(scale_up=ScaleUpRules(stabilization_window_seconds=60))
+    full = view(pods(250, 240))
+    first = act(rules, full)
+    assert first.action == Hold(Reason.STEADY)
+    # The minimum is no matter of the load.
+    assert act(rules, dataclasses.replace(full, minimum=4)).action == ScaleUp(4, Reason.LIMITS)
+    again = act(rules, dataclasses.replace(full, now=NOW + 50), history=first.history)
+    assert again.action == Hold(Reason.STEADY)
+    covered = dataclasses.replace(full, now=NOW + 60)
+    assert act(rules, covered, history=again.history).action == ScaleUp(6, Reason.LOAD)
+    hole = History(((NOW - 300, 490), (NOW - 61, 490)), NOW - 300)
+    assert act(rules, full, history=hole).action == Hold(Reason.STEADY)
+    assert act(spec(), full).action == ScaleUp(6, Reason.LOAD)
+
+
 @pytest.mark.parametrize(
     "missing", [{"pods": pods(0, 0, 0, None)}, {"pods": pods(0, 0, 0, 0), "store_answered": False}]
 )
@@ -171,13 +188,22 @@ def test_it_keeps_out_of_the_way(reason: Reason, rules: dict[str, object], known
     assert act(spec(**rules), view(there, **known), drain=drain).action == CancelDrain(reason)
 
 
-def test_a_rollout_does_not_give_back_what_is_leaving() -> None:
-    """Lowered replicas that nobody has observed look like a rollout: the drained pod stays the one to go."""
+LEAVING = [row for row in INTERLOCKS if row[0] is not Reason.SCALED_TO_ZERO]
+
+
+@pytest.mark.parametrize(("reason", "rules", "known"), LEAVING, ids=[row[0] for row in LEAVING])
+def test_what_is_leaving_is_not_given_back(
+    reason: Reason, rules: dict[str, object], known: dict[str, object]
+) -> None:
+    """Once the replicas are lowered the drained pod stays the one to go, whoever stops the operator then."""
     there = pods(9, 9, 9, 0)
-    known = view(there, replicas=3, rollout=True)
-    assert act(spec(), known, drain=drain_of(there[3:], 4)).action == Hold(Reason.ROLLOUT_IN_PROGRESS)
-    observed = dataclasses.replace(known, pods=there[:3], rollout=False)
-    assert act(spec(), observed, drain=drain_of(there[3:], 4)).action == FinishDrain(Reason.DRAINED)
+    drain = drain_of(there[3:], 4)
+    assert act(spec(**rules), view(there, **known, replicas=3), drain=drain).action == Hold(reason)
+    # Gone, or spared because another one was taken (then it is given back): forgotten also in a pause.
+    known, rollout = {**known, "rollout": False}, reason is Reason.ROLLOUT_IN_PROGRESS
+    for left in (there[:3], there[1:]):
+        action = act(spec(**rules), view(left, **known), drain=drain).action
+        assert action == FinishDrain(Reason.DRAINED if rollout else reason)
 
 
 def test_a_drain_waits_until_its_pods_are_empty() -> None:
