@@ -224,6 +224,10 @@ class Hub:
             user.contacts.add(contact)
             self._followers.setdefault(contact, set()).add(user)
 
+    def followed(self, user_id: str) -> bool:
+        """Whether somebody here has a conversation with a user."""
+        return user_id in self._followers
+
     # --- what comes from the stream -----------------------------------------------------------
 
     def handle(self, item: api.UserItem) -> None:

@@ -6,7 +6,7 @@ versioned: of two, the one with the greater version is true, in whatever order t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -71,7 +71,7 @@ class Roster:
     """The replica. Not loaded until the first `load`."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         # Insertion order is recency: a user whose state changes moves to the end.
         self._online: dict[str, Entry] = {}
         self._offline: dict[str, Entry] = {}
@@ -87,7 +87,7 @@ class Roster:
     @property
     def capped(self) -> bool:
         """Whether there are more users than a client is told of: then presence goes to contacts only."""
-        return self.total > self._limit
+        return self.total > self.limit
 
     def __len__(self) -> int:
         return len(self._online) + len(self._offline)
@@ -96,20 +96,40 @@ class Roster:
         """Return what is known of a user."""
         return self._online.get(user) or self._offline.get(user)
 
-    def load(self, snapshot: RosterResponse) -> list[RosterEntry]:
-        """Replace the replica by a snapshot.
+    def absent(self, snapshot: RosterResponse) -> dict[str, str]:
+        """Return who is online here and not in a snapshot, with their names."""
+        listed = {item.user for item in snapshot.entries}
+        return {user: entry.username for user, entry in self._online.items() if user not in listed}
+
+    def changes(self, snapshot: RosterResponse, left: Iterable[str]) -> list[RosterEntry]:
+        """List what clients must be told before the replica is replaced by a snapshot.
+
+        They are told it under the place before: one that loses its connection in the midst of it will be told
+        all of it again. (Under the snapshot's where that is older: what comes after it is still to be read.)
+
+        Args:
+            snapshot: The new states.
+            left: Who of those absent from it is offline.
 
         Returns:
-            The states that differ from what was known: what clients must still be told. Empty at the first
-            load. A user who is missing in the new snapshot counts as offline.
+            The states that differ from what was known. Empty before the first load.
         """
+        if not self.loaded:
+            return []
+        if snapshot.epoch == self.epoch:
+            self.version = min(self.version, snapshot.version)
         before = {user: entry.online for user, entry in self}
-        first = not self.loaded
+        changed = [item for item in snapshot.entries if before.pop(item.user, None) != (item.state == ONLINE)]
+        changed += [RosterEntry(user, "", OFFLINE, snapshot.version) for user in left if before.get(user)]
+        return changed
+
+    def load(self, snapshot: RosterResponse) -> None:
+        """Replace the replica by a snapshot."""
         self._online.clear()
         self._offline.clear()
         self._changed.clear()
         # The snapshot is ordered newest first; the replica keeps the newest last.
-        for item in reversed(snapshot.entries[: self._limit]):
+        for item in reversed(snapshot.entries[: self.limit]):
             self._put(
                 item.user, Entry(item.user, item.username, online=item.state == ONLINE, version=item.version)
             )
@@ -117,13 +137,6 @@ class Roster:
         self._floor = snapshot.version
         self.loaded = True
         self._joined = None
-        if first:
-            return []
-        changed = [item for item in snapshot.entries if before.pop(item.user, None) != (item.state == ONLINE)]
-        changed += [
-            RosterEntry(user, "", OFFLINE, snapshot.version) for user, online in before.items() if online
-        ]
-        return changed
 
     def apply(self, version: int, change: RosterChange) -> bool:
         """Apply an entry of the log.
@@ -155,7 +168,7 @@ class Roster:
         (self._online if entry.online else self._offline)[user] = entry
 
     def _trim(self) -> None:
-        while len(self) > self._limit:
+        while len(self) > self.limit:
             oldest = self._offline or self._online
             user = next(iter(oldest))
             del oldest[user]

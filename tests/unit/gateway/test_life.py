@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from parley_gateway import offsets
 from parley_gateway.bus import Entries
 from parley_gateway.clock import RedisClock
 from parley_gateway.hub import Hub
@@ -17,7 +18,7 @@ from parley_gateway.life import Callbacks, Life
 from parley_gateway.metrics import Metrics
 from parley_gateway.roster import OFFLINE, ONLINE, Roster
 from parley_shared import api
-from parley_shared.errors import UNAVAILABLE
+from parley_shared.errors import UNAVAILABLE, ParleyError
 from parley_shared.tasks import TaskGroup
 from tests.harness.waiting import eventually
 from tests.unit.gateway.fake_sockets import FakeSocket
@@ -229,6 +230,92 @@ async def test_presence_that_changes_while_another_incarnation_is_taken_in_is_no
     bench.bus.write(3, "bob", ONLINE)
     await eventually(lambda: bench.online("bob"))
     assert not bench.online("alice")
+
+
+def enter(bench: Bench, contacts: list[str]) -> FakeSocket:
+    """Let a socket of alice in, and greet it."""
+    socket = FakeSocket()
+    opened = api.Opened(
+        session="s", user="alice", username="Alice", new=True, epoch="e", counter=0, pid="pid", contacts=[]
+    )
+    bench.hub.join(socket, opened, "pid", 1, contacts)  # type: ignore[arg-type]
+    return socket.ready()
+
+
+async def reload(bench: Bench, answer: api.RosterResponse) -> None:
+    """Have the roster loaded again, because of a gap in its log."""
+    bench.store.answers["roster"].appendleft(answer)
+    bench.bus.write(answer.version, "somebody", OFFLINE)
+    await eventually(lambda: bench.roster.version == answer.version)
+
+
+async def test_what_a_reload_tells_is_told_again_to_who_is_lost_in_the_midst_of_it(bench: Bench) -> None:
+    """None of its events carries the new place: a client that has seen only some of them lacks the others."""
+    await reload(bench, snapshot(5, bob=ONLINE, carol=OFFLINE))
+    socket = enter(bench, [])
+    await reload(bench, snapshot(9, bob=OFFLINE, carol=ONLINE, dave=ONLINE))
+    assert [packet[0] for packet in socket.sent] == ["user disconnected", "user connected", "user connected"]
+    assert [position(packet).roster for packet in socket.sent] == [5, 5, 5]
+    bench.bus.write(10, "erin", ONLINE)
+    await eventually(lambda: len(socket.sent) == 4)
+    assert position(socket.sent[3]).roster == 10
+
+
+async def test_what_a_reload_tells_does_not_run_ahead_of_an_older_snapshot(bench: Bench) -> None:
+    """The log had been read further: what comes after the snapshot is read, and told, once more."""
+    await reload(bench, snapshot(5, bob=ONLINE))
+    bench.bus.write(6, "bob", OFFLINE)
+    await eventually(lambda: bench.roster.version == 6)
+    socket = enter(bench, [])
+    bench.store.answers["roster"].appendleft(snapshot(5, bob=ONLINE))
+    bench.bus.infos = [{"last-generated-id": b"0-0"}]
+    bench.incarnation = "two"
+    await eventually(lambda: socket.sent)
+    bench.bus.write(7, "carol", ONLINE)
+    await eventually(lambda: len(socket.sent) == 3)
+    assert [packet[0] for packet in socket.sent] == ["user connected", "user disconnected", "user connected"]
+    assert [position(packet).roster for packet in socket.sent] == [5, 6, 7]
+
+
+def position(packet: list[Any]) -> api.Position:
+    """The place that an event's offset names."""
+    found = offsets.decode(packet[2])
+    assert found is not None
+    return found
+
+
+def people(*users: tuple[str, str, bool], after: str | None = None) -> api.UsersResponse:
+    """Answer a search for users, each with their name and whether they are online."""
+    found = [
+        api.UserEntry(user=user, username=name, connected=online, seq=0, unread=0)
+        for user, name, online in users
+    ]
+    return api.UsersResponse(users=found, after=after)
+
+
+async def test_who_is_absent_from_a_capped_snapshot_is_looked_up(bench: Bench) -> None:
+    """With more users than it holds, a contact may just be less recent than others: only the store knows."""
+
+    def crowd(version: int, **states: int) -> api.RosterResponse:
+        answer = snapshot(version, **states)
+        answer.total = 1000
+        return answer
+
+    answers = {
+        ("Bob", None): people(("b1", "bob", True), ("b2", "Bob", False), after="more"),
+        ("Bob", "more"): people(("bob", "Bob", True), ("x", "Bobby", True)),
+        ("Carol", None): people(("carol", "Carol", False)),
+        ("Dave", None): people(("x", "Davenport", True), after="more"),
+        ("Erin", None): people(),
+    }
+    bench.store.prepare("users", ParleyError(UNAVAILABLE), *[lambda ask: answers[ask.query, ask.after]] * 10)
+    await reload(
+        bench, crowd(5, bob=ONLINE, carol=ONLINE, dave=ONLINE, erin=ONLINE, frank=ONLINE, grace=OFFLINE)
+    )
+    socket = enter(bench, ["bob", "carol", "dave", "erin", "grace"])
+    await reload(bench, crowd(9, heidi=ONLINE))
+    assert sorted(socket.events("user disconnected")) == ["carol", "dave", "erin"]
+    assert "Frank" not in {ask.query for ask in bench.store.requests("users")}
 
 
 async def test_a_store_that_is_away_does_not_make_a_gateway_unready_after_a_gap(bench: Bench) -> None:
