@@ -207,8 +207,24 @@ async def test_blocks_on_behalf_of_a_user(people: People, administered: Stack) -
     assert (refused.status, refused.err) == (1, "parleyctl: unknown_recipient: There is no such user.\n")
 
 
-async def test_who_is_not_there_is_not_found(administered: Stack, tmp_path: Path) -> None:
-    """Also where the API itself has an answer for any id: an export of nothing, and no session ended."""
+async def test_who_is_not_there_is_not_found(
+    administered: Stack, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """The API says so itself, and parleyctl repeats it: there is nothing to show, to export or to end."""
+    for method, path in (
+        ("GET", "/users/nobody"),
+        ("GET", "/users/nobody/export"),
+        ("DELETE", "/users/nobody/sessions"),
+        ("DELETE", "/users/nobody/sessions/none"),
+        ("POST", "/users/nobody/kick"),
+    ):
+        async with http.request(method, admin_url(administered) + path) as answer:
+            failure = {
+                "code": "not_found",
+                "message": "nothing is kept of such a user",
+                "retryable": False,
+            }
+            assert (answer.status, await answer.json()) == (404, failure), path
     file = tmp_path / "nobody.jsonl"
     for arguments in (("user",), ("export", "--file", str(file)), ("revoke",), ("kick",)):
         result = await ctl(administered, *arguments, "nobody")

@@ -61,9 +61,8 @@ def test_a_name_cannot_steer_the_terminal() -> None:
     assert as_table({"username": "a\x1b[2Jb\u202e"}) == "username  a?[2Jb?"
 
 
-NOBODY = b'{"kind":"user","userID":"u1","username":null}\n'
+NAMELESS = b'{"kind":"user","userID":"u1","username":null}\n'
 ANN = b'{"kind":"user","userID":"u1","username":"ann"}\n'
-USER = {"user": "u1", "username": "ann"}
 MISSING = {"code": "not_found", "message": "nothing is kept of such a user", "retryable": False}
 
 
@@ -112,14 +111,14 @@ def test_an_export_of_nobody_is_no_export(
     url: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """Who has mistyped an id gets no file that looks like an answer."""
-    Api.answers["GET /admin/users/u1/export"] = (200, NOBODY)
+    Api.answers["GET /admin/users/u1/export"] = (404, MISSING)
     file = tmp_path / "export.jsonl"
     assert main(["--url", url, "export", "u1", "--file", str(file)]) == 1
     assert capsysbinary.readouterr() == (b"", b"parleyctl: not_found: nothing is kept of such a user\n")
     assert not file.exists()
 
 
-@pytest.mark.parametrize("body", [ANN, NOBODY + b'{"kind":"blocked","userID":"u2"}\n', ANN * 5000])
+@pytest.mark.parametrize("body", [ANN, NAMELESS + b'{"kind":"blocked","userID":"u2"}\n', ANN * 5000])
 def test_an_export_is_written_as_it_comes(
     url: str, body: bytes, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -151,13 +150,13 @@ def test_it_is_said_that_nothing_was_ended(
     url: str, arguments: list[str], call: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of a user there is, a repeat is no failure, but is said; a user there is not is one."""
-    Api.answers |= {call: (200, {"ended": 0}), "GET /admin/users/u1": (200, USER)}
+    Api.answers[call] = (200, {"ended": 0})
     assert main(["--url", url, *arguments]) == 0
     assert capsys.readouterr() == (
         "ended  0\n",
         f"parleyctl: nothing was ended: the user has no {said}\n",
     )
-    Api.answers["GET /admin/users/u1"] = (404, MISSING)
+    Api.answers[call] = (404, MISSING)
     assert main(["--url", url, *arguments]) == 1
     assert capsys.readouterr() == ("", "parleyctl: not_found: nothing is kept of such a user\n")
 

@@ -87,11 +87,18 @@ async def _person(parts: Parts, call: Call) -> msgspec.Struct:
 
 async def _revoke(parts: Parts, call: Call) -> msgspec.Struct:
     request = people.RevokeRequest(user=call.path["user"], session=call.path.get("session"), reason="revoked")
-    return admin.Ended(ended=(await parts.store.people.revoke(request)).ended)
+    return await _ended(parts, call, (await parts.store.people.revoke(request)).ended)
 
 
 async def _kick(parts: Parts, call: Call) -> msgspec.Struct:
-    return await parts.administration.kick(call.path["user"])
+    return await _ended(parts, call, (await parts.administration.kick(call.path["user"])).ended)
+
+
+async def _ended(parts: Parts, call: Call, ended: int) -> msgspec.Struct:
+    """Answer how many were ended; none is no failure (a repeat), but of nobody it is ``not_found``."""
+    if ended == 0:
+        await parts.administration.person(call.path["user"])
+    return admin.Ended(ended=ended)
 
 
 async def _relate(parts: Parts, call: Call) -> msgspec.Struct:

@@ -109,6 +109,8 @@ def _export(parts: Parts, guard: _Guard) -> Handler:
         export = parts.store.people.export
         # The first page comes before the answer begins: until then a failure can still be told.
         page = await export(people.ExportRequest(user=path["user"], limit=_EXPORT_PAGE))
+        if _is_of_nobody(page):
+            await parts.administration.person(path["user"])  # raises not_found
         response = web.StreamResponse()
         response.content_type = "application/x-ndjson"
         await response.prepare(request)
@@ -120,6 +122,13 @@ def _export(parts: Parts, guard: _Guard) -> Handler:
             page = await export(people.ExportRequest(user=path["user"], after=page.after, limit=_EXPORT_PAGE))
 
     return handle
+
+
+def _is_of_nobody(page: people.ExportResponse) -> bool:
+    """Whether a first page holds nothing but the id that was asked for."""
+    if page.after is not None or len(page.lines) != 1:
+        return False
+    return msgspec.json.decode(page.lines[0])["username"] is None
 
 
 def _ids(request: web.Request) -> dict[str, str]:

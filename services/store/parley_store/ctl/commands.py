@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
 import re
 import sys
 import time
@@ -13,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from parley_store.ctl.client import BLOCK_BYTES, CallError, Client
+from parley_store.ctl.client import CallError, Client
 
 Command = Callable[[Client, argparse.Namespace], Any]
 """Returns what is to be shown; None when everything was shown already."""
@@ -97,19 +96,16 @@ def _user(api: Client, given: argparse.Namespace) -> Any:
 
 def _revoke(api: Client, given: argparse.Namespace) -> Any:
     path = ("users", given.user, "sessions", *([given.session] if given.session else []))
-    return _ended(
-        api, given.user, api.call("DELETE", *path), "such a session" if given.session else "session"
-    )
+    return _ended(api.call("DELETE", *path), "such a session" if given.session else "session")
 
 
 def _kick(api: Client, given: argparse.Namespace) -> Any:
-    return _ended(api, given.user, api.call("POST", "users", given.user, "kick"), "socket")
+    return _ended(api.call("POST", "users", given.user, "kick"), "socket")
 
 
-def _ended(api: Client, user: str, answer: Any, what: str) -> Any:
-    """Say why nothing was ended: there was none, or nobody (which raises). A repeat is no failure."""
+def _ended(answer: Any, what: str) -> Any:
+    """Say why nothing was ended: the user has none. A repeat is no failure."""
     if answer["ended"] == 0:
-        api.call("GET", "users", user)
         sys.stderr.write(f"parleyctl: nothing was ended: the user has no {what}\n")
     return answer
 
@@ -122,8 +118,6 @@ def _export(api: Client, given: argparse.Namespace) -> None:
     blocks = api.blocks("users", given.user, "export")
     # Before a file is made: of nobody there is nothing to write.
     first = next(blocks, b"")
-    if _is_nobody(first):
-        raise CallError("not_found: nothing is kept of such a user")
     with contextlib.ExitStack() as stack:
         out = sys.stdout.buffer
         if given.file is not None:
@@ -136,12 +130,6 @@ def _export(api: Client, given: argparse.Namespace) -> None:
         for block in itertools.chain([first], blocks):
             out.write(block)
         out.flush()
-
-
-def _is_nobody(first: bytes) -> bool:
-    """Whether an export, by its first block, holds nothing but the id that was asked for."""
-    lines = first.splitlines()
-    return len(lines) == 1 and len(first) < BLOCK_BYTES and json.loads(lines[0]).get("username") is None
 
 
 def _erase(api: Client, given: argparse.Namespace) -> Any:
