@@ -15,6 +15,7 @@ from tests.chaos.proxy import Proxy
 from tests.harness.js_client import JsClient, JsDriver
 from tests.harness.people import People
 from tests.harness.ports import free_port
+from tests.harness.raw_websocket import RawWebSocket, client_frame
 from tests.harness.stack import Stack
 from tests.harness.waiting import eventually
 
@@ -96,6 +97,40 @@ async def test_too_many_new_connections_are_put_off(tmp_path: Path) -> None:
         assert {status for status, _ in answers} == {200, 503}
         assert all(int(retry or 0) > 0 for retry in refused)
         assert stack.gateways[0].metric("parley_gateway_connects_total", result="rate") == len(refused)
+        await eventually(lambda: served(stack.url))
+
+
+async def connects(socket: RawWebSocket) -> bool:
+    """Connect within a session; False when it is closed instead, to be tried again later."""
+    socket.send(client_frame(1, b'40{"username":"somebody"}'))
+    while True:
+        opcode, payload = await socket.frame()
+        if opcode == 8:
+            assert int.from_bytes(payload[:2], "big") == 1013
+            return False
+        assert not payload.startswith(b"44"), "no client comes back after a CONNECT_ERROR"
+        if payload.startswith(b'42["users",'):
+            return True
+
+
+async def test_who_connects_again_within_one_websocket_counts_as_new(tmp_path: Path) -> None:
+    """Above CONNECT_RATE the WebSocket is closed; others stay, and connect when there is room."""
+    with Stack(tmp_path, gateways=1, settings={"CONNECT_RATE": "3"}) as stack:
+        port = int(stack.gateways[0].settings["OWN_PORT"])
+        one, other = [
+            await RawWebSocket.open(port, "/socket.io/?EIO=4&transport=websocket") for _ in range(2)
+        ]
+        assert await connects(other)
+        count = 0
+        while await connects(one):
+            count += 1
+            assert count < 20, "it goes on for ever"
+            one.send(client_frame(1, b"41"))
+        assert count > 0
+        assert stack.gateways[0].metric("parley_gateway_connects_total", result="rate") == 1
+        other.send(client_frame(1, b'420["users",{}]'))
+        while not (await other.text()).startswith(b"430["):
+            pass
         await eventually(lambda: served(stack.url))
 
 

@@ -70,6 +70,28 @@ async def test_nothing_can_be_sent_before_the_reply() -> None:
         await (await join(served)).close()
 
 
+async def test_a_client_that_connects_again_is_told_from_one_that_is_new() -> None:
+    """After it was refused, after it has left, and in another namespace: each costs as much."""
+    async with serve() as served:
+        again: list[bool] = []
+
+        async def connect(socket: ClientSocket, _auth: object) -> dict[str, object] | None:
+            again.append(socket.again)
+            if len(again) == 1:
+                raise ConnectRefused("no")
+            return None
+
+        served.notes.connect = connect
+        socket = await open_socket(served)
+        packets = (["40"], b"44"), (["40"], b"40{"), (["41", "40"], b"40{"), (["40/custom,"], b"40/")
+        for sent, answer in packets:
+            socket.send(*map(text, sent))
+            assert (await socket.text()).startswith(answer)
+        await (await join(served)).close()
+        await socket.close()
+        assert again == [False, True, True, True, False]
+
+
 async def test_an_unknown_namespace_is_refused_in_the_documented_form() -> None:
     """The session stays, and may join another namespace."""
     async with serve() as served:

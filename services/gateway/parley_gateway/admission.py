@@ -1,4 +1,8 @@
-"""Admission: how many may connect, and how fast; decided before any work is done for them."""
+"""Admission: how many may connect, and how fast; decided before any work is done for them.
+
+A handshake's place in the rate is also that of its first CONNECT. A further one within the same session, after
+the client has left or was refused, costs the store as much as a new connection, and counts as one.
+"""
 
 from __future__ import annotations
 
@@ -64,13 +68,25 @@ class Admission:
             return self._refuse("starting", "this server is starting", 1)
         if self.full:
             return self._refuse("full", "this server is full", 5)
-        if not self._bucket.take(self._rate, max(1.0, self._rate)):
+        if not self._take():
             return self._refuse("rate", "too many new connections", 1)
-        if self._address_rate and not self._address_bucket(self._remote(request)):
+        if not self._take_of(self._remote(request)):
             return self._refuse("rate", "too many new connections from this address", 1, status=429)
         return None
 
-    def _address_bucket(self, address: str) -> bool:
+    def admit_again(self, address: str) -> bool:
+        """Decide about a CONNECT that is not the first of its session."""
+        if self._take() and self._take_of(address):
+            return True
+        self._metrics.connects.labels("rate").inc()
+        return False
+
+    def _take(self) -> bool:
+        return self._bucket.take(self._rate, max(1.0, self._rate))
+
+    def _take_of(self, address: str) -> bool:
+        if not self._address_rate:
+            return True
         burst = max(1.0, self._address_rate * 5)
         bucket = self._addresses.pop(address, None) or TokenBucket(burst)
         self._addresses[address] = bucket

@@ -27,7 +27,7 @@ from parley_gateway.metrics import DISCONNECT_REASONS, Metrics
 from parley_gateway.proxy import Proxy
 from parley_gateway.roster import Roster
 from parley_gateway.sessions import Sessions
-from parley_gateway.sio import EngineSettings, Frame, SocketServer, reasons
+from parley_gateway.sio import EngineSettings, Frame, SocketServer, TransportRefused, reasons
 from parley_gateway.store_client import HttpStore
 from parley_gateway.web import add_page
 from parley_shared import api
@@ -172,6 +172,8 @@ class Gateway:
 
     async def on_connect(self, socket: ClientSocket, auth: object) -> dict[str, object] | None:
         """Let a socket in."""
+        if socket.again and not self.admission.admit_again(socket.request_info.remote):
+            raise TransportRefused("too many new connections")
         return await self.sessions.connect(socket, auth)
 
     def on_connected(self, socket: ClientSocket) -> None:

@@ -67,6 +67,18 @@ def test_new_connections_are_limited_in_rate() -> None:
     assert [ask(target) is None for _ in range(4)] == [True, True, True, False]
 
 
+def test_connecting_again_within_a_session_counts_as_a_new_connection() -> None:
+    """It takes its place in the same rate, and in that of its address."""
+    target = admission(rate=3)
+    assert [target.admit_again("198.51.100.1") for _ in range(3)] == [True, True, True]
+    assert ask(target) is not None
+    assert not target.admit_again("198.51.100.2")
+    assert target._metrics.registry.get_sample_value("parley_gateway_connects_total", {"result": "rate"}) == 2
+    target = admission(address_rate=1)
+    assert [target.admit_again("198.51.100.1") for _ in range(6)] == [True] * 5 + [False]
+    assert target.admit_again("198.51.100.2")
+
+
 def test_one_address_does_not_use_up_the_rate_of_others() -> None:
     """429 for the address that overdoes it; others pass."""
     target = admission(address_rate=1)

@@ -22,18 +22,20 @@ class ClientSocket:
     Attributes:
         sid: The public id, unrelated to the session's.
         namespace: ``/`` or another of the server's namespaces.
+        again: The client has asked to connect before, within the same session.
         connected: The client has been let in and is there; nothing can be sent otherwise.
         rooms: The rooms it is in, or None when it has never been in one (see `LocalManager`).
         data: For the application.
     """
 
-    __slots__ = ("_server", "_session", "connected", "data", "namespace", "rooms", "sid")
+    __slots__ = ("_server", "_session", "again", "connected", "data", "namespace", "rooms", "sid")
 
-    def __init__(self, server: SocketServer, session: Session, namespace: str) -> None:
+    def __init__(self, server: SocketServer, session: Session, namespace: str, *, again: bool) -> None:
         self._server = server
         self._session = session
         self.sid = secrets.token_urlsafe(15)
         self.namespace = namespace
+        self.again = again
         self.connected = False
         self.rooms: set[str] | None = None
         self.data: Any = None

@@ -31,13 +31,15 @@ class _Joined:
     Attributes:
         sockets: Namespace -> the socket that is in it or connecting to it.
         partial: A packet whose binary attachments are still arriving, with those that have.
+        asked: The client has asked to connect.
     """
 
-    __slots__ = ("partial", "sockets")
+    __slots__ = ("asked", "partial", "sockets")
 
     def __init__(self) -> None:
         self.sockets: dict[str, ClientSocket] = {}
         self.partial: tuple[Packet, list[bytes]] | None = None
+        self.asked = False
 
 
 class SocketServer(socketio.AsyncServer):  # type: ignore[misc] # python-socketio has no types
@@ -176,7 +178,8 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc] # python-socketi
         if packet.namespace not in self.namespaces:
             session.send(Frame.connect_error({"message": "Invalid namespace"}, packet.namespace))
             return
-        socket = ClientSocket(self, session, packet.namespace)
+        socket = ClientSocket(self, session, packet.namespace, again=joined.asked)
+        joined.asked = True
         joined.sockets[packet.namespace] = socket
         auth = packet.data if packet.data is not None else {}
         self._tasks.start(self._let_in(session, joined, socket, auth), "connect")
