@@ -1,7 +1,7 @@
 """Admission: how many may connect, and how fast; decided before any work is done for them.
 
-A handshake's place in the rate is also that of its first CONNECT. A further one within the same session, after
-the client has left or was refused, costs the store as much as a new connection, and counts as one.
+A handshake's place in the rate is also that of its first CONNECT. A further one within the session, after the
+client has left or was refused, costs the store as much as a new connection, and counts as one.
 """
 
 from __future__ import annotations

@@ -87,7 +87,9 @@ class Store(Protocol):
 
 
 class HttpStore:
-    """The store over HTTP, with a pool of kept-alive connections.
+    """The store over HTTP, with kept-alive connections; the lease has its own.
+
+    However many calls wait for a store that is slow, they cannot cost the gateway its lease.
 
     Args:
         url: The store's base URL.
@@ -96,17 +98,27 @@ class HttpStore:
     """
 
     def __init__(self, url: str, tokens: tuple[str, ...], timeout_seconds: float = 5.0) -> None:
-        self._pool = Pool(url, {**bearer(tokens), "Content-Type": "application/json"})
+        headers = {**bearer(tokens), "Content-Type": "application/json"}
+        self._pool = Pool(url, headers)
+        self._lease_pool = Pool(url, headers)
         self._timeout_seconds = timeout_seconds
         self._decoders: dict[object, msgspec.json.Decoder[object]] = {}
         self._encode = msgspec.json.Encoder().encode
 
     async def close(self) -> None:
-        """Close the pool."""
+        """Close all connections."""
         await self._pool.close()
+        await self._lease_pool.close()
 
     async def _call(
-        self, method: str, path: str, body: object, answer: type[T], timeout_seconds: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: object,
+        answer: type[T],
+        *,
+        timeout_seconds: float | None = None,
+        pool: Pool | None = None,
     ) -> T:
         decoder = self._decoders.get(answer)
         if decoder is None:
@@ -114,7 +126,7 @@ class HttpStore:
         data = None if body is None else self._encode(body)
         try:
             async with asyncio.timeout(timeout_seconds or self._timeout_seconds):
-                status, payload = await self._pool.request(method, api.PREFIX + path, data)
+                status, payload = await (pool or self._pool).request(method, api.PREFIX + path, data)
         except OSError as error:
             raise ParleyError(UNAVAILABLE, f"the store does not answer ({type(error).__name__})") from error
         if status != 200:
@@ -142,7 +154,9 @@ class HttpStore:
 
     async def append(self, request: api.AppendRequest, timeout_seconds: float) -> api.AppendResponse:
         """Store a batch of messages."""
-        return await self._call("POST", "/messages", request, api.AppendResponse, timeout_seconds)
+        return await self._call(
+            "POST", "/messages", request, api.AppendResponse, timeout_seconds=timeout_seconds
+        )
 
     async def read(self, request: api.ReadRequest) -> api.Done:
         """Keep read marks."""
@@ -170,11 +184,13 @@ class HttpStore:
 
     async def lease(self, request: api.LeaseRequest) -> api.LeaseResponse:
         """Take or renew the lease."""
-        return await self._call("POST", "/gateways/lease", request, api.LeaseResponse, 3.0)
+        return await self._call(
+            "POST", "/gateways/lease", request, api.LeaseResponse, timeout_seconds=3.0, pool=self._lease_pool
+        )
 
     async def release(self, request: api.ReleaseRequest) -> api.Done:
         """Give the lease back."""
-        return await self._call("POST", "/gateways/release", request, api.Done)
+        return await self._call("POST", "/gateways/release", request, api.Done, pool=self._lease_pool)
 
     async def gateways(self) -> api.GatewaysResponse:
         """List the gateways."""
