@@ -25,6 +25,7 @@ from tests.bench.guide import Node, StockPython
 from tests.bench.parley import Parley
 from tests.bench.processes import ROOT, ProcessFailedError
 from tests.bench.scenarios import Options, Scenario, scenarios
+from tests.bench.software import software
 from tests.bench.systems import System
 from tests.bench.wire import WireError
 
@@ -48,6 +49,8 @@ def main() -> int:
         options=_options(arguments),
         runs=1 if arguments.quick else arguments.runs,
     )
+    used = software()
+    _say("; ".join(f"{name}: {version}" for name, version in used.items()))
     # The generator makes no cycles, and a collection in its midst would look like the servers' latency.
     gc.freeze()
     gc.disable()
@@ -56,10 +59,12 @@ def main() -> int:
     _say(f"\n{report.markdown(bench.samples)}\n\nAll figures: {bench.output.relative_to(ROOT)}")
     if before := history.last():
         worse = history.worsened(found, before["ratios"])
+        if before.get("software") != used:
+            _say(f"\nThe entry before was measured on other software: {before.get('software', 'unknown')}")
         _say(f"\nWorse by more than 15 % than at {before['commit']}: " + ("; ".join(worse) or "nothing"))
     complete = not arguments.quick and not arguments.only and list(SYSTEMS) == arguments.systems
     if complete and not bench.failures:
-        history.append(found, bench.runs)
+        history.append(found, bench.runs, used)
     for failure in bench.failures:
         _say(f"FAILED {failure}")
     return 1 if bench.failures else 0

@@ -29,12 +29,13 @@ def last(file: Path = FILE) -> dict[str, Any] | None:
     return entry
 
 
-def append(ratios: Ratios, runs: int, file: Path = FILE) -> None:
+def append(ratios: Ratios, runs: int, software: dict[str, str], file: Path = FILE) -> None:
     """Add an entry for the commit that is checked out; `+` marks uncommitted changes."""
     entry = {
         "commit": _git("rev-parse", "--short=12", "HEAD") + ("+" if _git("status", "--porcelain") else ""),
         "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d"),
         "runs": runs,
+        "software": software,
         "ratios": ratios,
     }
     with file.open("a") as lines:

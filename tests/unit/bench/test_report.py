@@ -62,11 +62,12 @@ def test_history_keeps_the_newest_entry_last(tmp_path: Path) -> None:
     """What is appended is what is read back, with the commit it belongs to."""
     file = tmp_path / "history.jsonl"
     assert history.last(file) is None
-    history.append({RATE: {"node": 0.7}}, 7, file)
-    history.append({RATE: {"node": 0.6}}, 7, file)
+    history.append({RATE: {"node": 0.7}}, 7, {}, file)
+    history.append({RATE: {"node": 0.6}}, 7, {"python": "3.13.5"}, file)
     entry = history.last(file)
     assert entry is not None
     assert entry["ratios"] == {RATE: {"node": 0.6}}
+    assert entry["software"] == {"python": "3.13.5"}
     assert entry["commit"]
     assert len(file.read_text().splitlines()) == 2
 
