@@ -41,6 +41,13 @@ def _samples(registry: CollectorRegistry) -> dict[str, set[str]]:
     return found
 
 
+def filled(name: str, cap: str) -> str:
+    """The alerts for a release whose objects have this name, as the chart makes them."""
+    pods = f"{name}-(gateway|store)-[^-]+(-[^-]+)?"
+    words = {"MAX_CONNECTIONS": cap, "NAMESPACE": NAMESPACE, "PODS": pods, "RELEASE": name}
+    return re.sub("|".join(words), lambda word: words[word[0]], ALERTS.read_text())
+
+
 @pytest.fixture(scope="module")
 def samples() -> dict[str, set[str]]:
     """All series of all services: name and labels."""
@@ -93,15 +100,45 @@ def test_rendered_rule() -> None:
     """The rule that is installed holds the alerts, for this release alone and with Prometheus's braces."""
     values = {**EVERYTHING, "gateway": {"maxConnections": 1234}}
     groups = find(render(values), "PrometheusRule", "chat")["spec"]["groups"]
-    text = ALERTS.read_text().replace("MAX_CONNECTIONS", "1234").replace("NAMESPACE", NAMESPACE)
-    assert groups == yaml.safe_load(text)["groups"]
+    assert groups == yaml.safe_load(filled("chat", "1234"))["groups"]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
 def test_alerts_are_for_one_release(rule: dict[str, Any]) -> None:
-    """Each series of an alert is of the release's namespace: every release has a rule of its own."""
+    """Each series of an alert is of the release's own pods, and the alert names it: each has its own rule."""
     for selector in re.findall(r"\bparley_[a-z_]+(\{[^}]*\})?", rule["expr"]):
-        assert 'namespace=~"NAMESPACE"' in selector
+        assert 'namespace=~"NAMESPACE", pod=~"PODS"' in selector
+    # Alerts of two releases with the same labels would be one to Alertmanager.
+    assert rule["labels"]["release"] == "RELEASE"
+
+
+@pytest.mark.parametrize("other", ["chat-parley", "parley-two", "parley-gateway", "parley-gateway-store"])
+def test_alerts_leave_out_the_pods_of_a_release_beside_it(other: str) -> None:
+    """The name of a pod begins with the release's, and so may that of another's; long ones are cut short."""
+    manifests = render({"monitoring": {"prometheusRule": {"enabled": True}}})
+    rules = find(manifests, "PrometheusRule", "parley")["spec"]["groups"][0]["rules"]
+    (pods,) = {pods for rule in rules for pods in re.findall(r'pod=~"([^"]+)"', rule["expr"])}
+    for component in ("gateway", "store"):
+        assert re.fullmatch(pods, f"parley-{component}-7d4b9c6f5-x2x9q")
+        assert re.fullmatch(pods, f"parley-{component}-7d4b9c6fx2x9q")
+    beside = render(release=other)
+    names = [item["metadata"]["name"] for item in of_kind(beside, "Deployment")]
+    assert len(names) == 3
+    for name in names:
+        assert not re.fullmatch(pods, f"{name}-7d4b9c6f5-x2x9q")
+
+
+def test_the_dashboard_is_for_one_release() -> None:
+    """Each series is of the pods of the release that was chosen, which is found by its gateways' names."""
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            for selector in re.findall(r"\bparley_[a-z_]+(\{[^}]*\})?", target["expr"]):
+                assert selector.startswith('{namespace="$namespace", pod=~"$release-[a-z]+-[^-]+(-[^-]+)?"')
+    (release,) = [each for each in DASHBOARD["templating"]["list"] if each["name"] == "release"]
+    for name in ("parley", "chat-parley", "parley-gateway"):
+        found = re.fullmatch(release["regex"].strip("/"), f"{name}-gateway-7d4b9c6f5-x2x9q")
+        assert found is not None
+        assert found[1] == name
 
 
 def test_rendered_dashboard() -> None:
@@ -151,8 +188,7 @@ def test_promtool_accepts_the_alerts(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("no promtool on PATH: the alerts are not tried (Debian has it in prometheus)")
-    alerts = ALERTS.read_text().replace("MAX_CONNECTIONS", "10000").replace("NAMESPACE", "chat")
-    (tmp_path / "alerts.yaml").write_text(alerts)
+    (tmp_path / "alerts.yaml").write_text(filled("parley", "10000"))
     shutil.copy(ROOT / "tests" / "chart" / "alerts_test.yaml", tmp_path)
     for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
         done = subprocess.run([promtool, *command], cwd=tmp_path, capture_output=True, text=True, check=False)

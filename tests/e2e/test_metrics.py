@@ -62,6 +62,7 @@ async def prometheus(release: Release) -> AsyncIterator[Prometheus]:
     """A Prometheus with the chart's alerts, for the pods that carry the chart's annotations."""
     alerts = (ROOT / "helm" / "parley" / "files" / "alerts.yaml").read_text()
     alerts = alerts.replace("MAX_CONNECTIONS", "10000").replace("NAMESPACE", release.settings.namespace)
+    alerts = alerts.replace("PODS", f"{release.name}-.+").replace("RELEASE", release.name)
     alerts = alerts.replace("\n", "\n    ")
     text = (ROOT / "tests" / "e2e" / "prometheus.yaml").read_text()
     text = text.replace("IMAGE", release.settings.prometheus_image).replace("ALERTS", alerts)
