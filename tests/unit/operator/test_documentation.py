@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from parley_operator.cluster import DRAIN_LABEL
 from parley_operator.config import OperatorConfig
 from parley_operator.core import Reason
 from parley_operator.metrics import Metrics
@@ -49,6 +51,13 @@ def test_every_metric_is_named() -> None:
     """Each metric is named, in full or without the common beginning."""
     exposed = {metric.name.removeprefix("parley_operator") for metric in Metrics().registry.collect()}
     assert {name for name in exposed if f"{name}`" not in TEXT and f"{name}_total" not in TEXT} == set()
+
+
+@pytest.mark.parametrize("name", ["operator.md", "kubernetes.md"])
+def test_what_ends_a_drain_without_an_operator(name: str) -> None:
+    """The command for it selects the pods by the label that a drain puts on them, with the object's name."""
+    command = f"kubectl --namespace chat delete pods --selector {DRAIN_LABEL}=parley\n"
+    assert command in (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
 def test_the_simulation_is_the_one_that_runs() -> None:
