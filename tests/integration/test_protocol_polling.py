@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from parley_gateway.sio import EngineSettings, Frame, TransportRefused, owner_of
 from parley_gateway.sio.client import ClientSocket
+from parley_gateway.sio.packets import PACKETS_PER_TURN
 from parley_gateway.sio.polling import Polling
 from tests.harness.sio_server import serve
 from tests.harness.waiting import eventually
@@ -83,6 +85,54 @@ async def test_any_number_of_packets_may_come_in_one_post() -> None:
         payload = "\x1e".join(f'42["n",{number}]' for number in range(100))
         assert await served.post(session, payload) == (200, "ok")
         assert served.notes.events == [("n", [number], None) for number in range(100)]
+
+
+async def test_many_packets_of_one_post_are_handled_in_turns() -> None:
+    """One client does not hold up the others, and its own order is kept."""
+    async with serve() as served:
+        session = await served.join()
+        count = 10 * PACKETS_PER_TURN
+        turns: list[int] = []
+        turn = 0
+
+        def tick() -> None:
+            nonlocal turn
+            turn += 1
+            if len(turns) < count:
+                asyncio.get_running_loop().call_soon(tick)
+
+        served.notes.answer = lambda *_: turns.append(turn)
+        tick()
+        answer = await served.post(session, "\x1e".join(f'42["n",{number}]' for number in range(count)))
+        assert answer == (200, "ok")
+        assert [args for _, args, _ in served.notes.events] == [[number] for number in range(count)]
+        assert max(Counter(turns).values()) <= PACKETS_PER_TURN
+
+
+async def test_a_post_that_was_not_handled_whole_is_not_answered_with_ok() -> None:
+    """The session is closed in the midst of it: what follows is lost, and its client is told so."""
+    async with serve() as served:
+        session = await served.join()
+        served.notes.answer = lambda socket, *_: socket.close_transport()
+        status, _ = await served.post(session, "\x1e".join(['42["n"]'] * 10 * PACKETS_PER_TURN))
+        assert status == 400
+        assert len(served.notes.events) == PACKETS_PER_TURN
+
+
+async def test_a_post_while_another_is_handled_closes_the_session() -> None:
+    """Its packets would come before the other's rest."""
+    async with serve() as served:
+        session = await served.join()
+        second: list[asyncio.Task[tuple[int, str]]] = []
+
+        def answer(*_: object) -> None:
+            if not second:
+                second.append(asyncio.get_running_loop().create_task(served.post(session, '42["second"]')))
+
+        served.notes.answer = answer
+        status, _ = await served.post(session, "\x1e".join(['42["n"]'] * 20_000))
+        assert (status, (await second[0])[0]) == (400, 400)
+        assert {event for event, _, _ in served.notes.events} == {"n"}
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 from parley_gateway.sio import reasons
+from parley_gateway.sio.packets import PACKETS_PER_TURN
 from parley_gateway.sio.websocket import (
     CLOSE,
+    CONTINUATION,
     PING,
     PONG,
     TEXT,
@@ -22,6 +24,8 @@ from parley_gateway.sio.websocket import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from parley_gateway.sio.frames import Frame
     from parley_gateway.sio.session import Session
 
@@ -38,7 +42,17 @@ class WebSocketConnection(asyncio.Protocol):
     """
 
     name: Final = "websocket"
-    __slots__ = ("_close_timeout", "_closing", "_max_queue", "_reader", "_session", "_timer", "_transport")
+    __slots__ = (
+        "_close_timeout",
+        "_closing",
+        "_max_queue",
+        "_paused",
+        "_reader",
+        "_rest",
+        "_session",
+        "_timer",
+        "_transport",
+    )
 
     def __init__(
         self,
@@ -54,6 +68,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._close_timeout = close_timeout_seconds
         self._transport: asyncio.Transport | None = None
         self._closing = False  # our Close frame is out
+        self._paused = False  # nothing more is wanted but, once it is closing, the client's Close frame
+        self._rest: Iterator[tuple[int, bytes]] | None = None  # what was read, and waits for its turn
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -75,25 +91,48 @@ class WebSocketConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more from the client; closing is all that follows."""
+        self._paused = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Handle all messages that these bytes complete (asyncio's callback)."""
+        """Handle the messages that these bytes complete (asyncio's callback)."""
+        self._handle(self._reader.feed(data))
+
+    def _handle(self, messages: Iterator[tuple[int, bytes]]) -> None:
+        """Handle as many messages as have their place in one turn of the event loop.
+
+        Where there are more, nothing is read until the others have had their turns.
+        """
+        left = PACKETS_PER_TURN
         try:
-            for opcode, payload in self._reader.feed(data):
+            for opcode, payload in messages:
                 if opcode == CLOSE:
                     self._on_close_frame(payload)
                     return
-                if self._closing or self._session is None:
-                    continue  # only the client's Close frame matters now
-                if opcode == PING:
-                    if self._transport is not None:
-                        self._transport.write(encode_frame(PONG, payload))
-                elif opcode != PONG:
-                    self._session.on_message(self, payload, text=opcode == TEXT)
+                if not self._closing and self._session is not None:  # else only the Close frame matters
+                    if opcode == PING:
+                        if self._transport is not None:
+                            self._transport.write(encode_frame(PONG, payload))
+                    elif CONTINUATION < opcode < CLOSE:  # text or binary
+                        self._session.on_message(self, payload, text=opcode == TEXT)
+                left -= 1
+                if not left and self._transport is not None:
+                    self._rest = messages
+                    self._transport.pause_reading()
+                    asyncio.get_running_loop().call_soon(self._go_on)
+                    return
         except FrameError as error:
             self._on_frame_error(error)
+
+    def _go_on(self) -> None:
+        """Handle what waits for its turn, and then read again."""
+        if self._rest is None or self._transport is None or (self._paused and not self._closing):
+            return
+        messages, self._rest = self._rest, None
+        self._handle(messages)
+        if self._rest is None:
+            self._transport.resume_reading()
 
     def pause_writing(self) -> None:
         """Close a client that reads too slowly (asyncio's callback, from inside a write)."""
@@ -118,7 +157,11 @@ class WebSocketConnection(asyncio.Protocol):
             return
         self._closing = True
         self._transport.write(close_frame(code))
-        self._transport.resume_reading()  # the client's Close frame must be seen
+        # The client's Close frame must be seen.
+        if self._rest is None:
+            self._transport.resume_reading()
+        else:
+            asyncio.get_running_loop().call_soon(self._go_on)
         self._abort_later()
 
     def abort(self) -> None:

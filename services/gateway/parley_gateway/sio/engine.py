@@ -224,8 +224,19 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc] # python-enginei
             self.on_malformed("payload")
             session.close(reasons.PARSE_ERROR)
             return _error(_BAD_REQUEST)
-        settings = self.settings
         polling.posting = True
+        try:
+            return await self._take(request, session)
+        except asyncio.CancelledError:
+            # The client dropped the request: what it sent is lost, so the session is over.
+            session.close(reasons.TRANSPORT_CLOSE)
+            raise
+        finally:
+            polling.posting = False
+
+    async def _take(self, request: web.Request, session: Session) -> web.Response:
+        """Read a POST and handle what it brings."""
+        settings = self.settings
         try:
             # As long as a session lives without a PONG: a slower body outlives its session.
             async with asyncio.timeout(settings.ping_interval_seconds + settings.ping_timeout_seconds):
@@ -236,16 +247,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc] # python-enginei
             response = web.Response(status=408)
             response.force_close()
             return response
-        except asyncio.CancelledError:
-            # The client dropped the request: what it sent is lost, so the session is over.
-            session.close(reasons.TRANSPORT_CLOSE)
-            raise
         except web.RequestPayloadError:
             self.on_malformed("payload")
             session.close(reasons.PARSE_ERROR)
             return _error(_BAD_REQUEST)
-        finally:
-            polling.posting = False
         if body is None:
             # The session lives on, as with the reference server; the client's own library ends it.
             self.on_malformed("too large")
@@ -254,7 +259,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc] # python-enginei
             return response
         if session.closed:
             return _error(_UNKNOWN_SID)
-        if not session.on_payload(body):
+        if not await session.on_payload(body):
             return _error(_BAD_REQUEST)
         return web.Response(text="ok", content_type="text/html", headers=_NO_STORE)
 

@@ -21,6 +21,13 @@ CONNECT_ERROR: Final = 4
 BINARY_EVENT: Final = 5
 BINARY_ACK: Final = 6
 
+PACKETS_PER_TURN: Final = 200
+"""So many packets of one client are handled in one turn of the event loop, 1 to 3 ms.
+
+256 KiB can hold 100,000, and all other clients would have to wait for them. What a user may send at once, by
+default, has its place in one turn.
+"""
+
 RESERVED_EVENTS: Final = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )

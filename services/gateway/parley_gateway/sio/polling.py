@@ -91,7 +91,7 @@ class Polling:
             self._wake()
 
     def pause(self) -> None:
-        """Do nothing: a POST is handled whole, and its client knows from the answer that it was."""
+        """Do nothing: a client knows from the answer to its POST whether that was handled whole."""
 
     def finish(self, packet: bytes) -> None:
         """End the transport: an open poll is answered with what is queued and then ``packet``."""

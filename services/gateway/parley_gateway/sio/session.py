@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from parley_gateway.sio import reasons
 from parley_gateway.sio.frames import PING, PROBE_ANSWER, SEPARATOR, Frame
-from parley_gateway.sio.packets import Malformed, decode_base64
+from parley_gateway.sio.packets import PACKETS_PER_TURN, Malformed, decode_base64
 from parley_gateway.sio.polling import CLOSE, NOOP, Polling
 
 if TYPE_CHECKING:
@@ -177,17 +177,21 @@ class Session:
         except Malformed as error:
             self._reject(error.kind)
 
-    def on_payload(self, body: bytes) -> bool:
-        """Handle the body of a POST: packets with separators between.
+    async def on_payload(self, body: bytes) -> bool:
+        """Handle the body of a POST: packets with separators between, so many in one turn of the event loop.
 
         Returns:
-            False when it broke the protocol; the session is closed then.
+            False when it broke the protocol, or could not be handled whole; the session is closed then.
         """
         try:
             # Text of the protocol is UTF-8 on this transport too.
             if not body.isascii():
                 body.decode()
-            for packet in body.split(SEPARATOR):
+            for number, packet in enumerate(body.split(SEPARATOR)):
+                if number and number % PACKETS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+                    if self.closed:
+                        return False
                 self._on_packet(packet)
                 if self.closed:
                     break

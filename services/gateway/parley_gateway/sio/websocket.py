@@ -92,7 +92,8 @@ class FrameReader:
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield ``(opcode, payload)`` of each message and control frame that ``data`` completes.
 
-        Text is valid UTF-8. The caller may stop early when it is done with the connection.
+        A fragment that completes none is ``(CONTINUATION, b"")``: it costs as much. Text is valid UTF-8. The
+        caller may stop early when it is done with the connection.
 
         Raises:
             FrameError: A rule was broken; what came before has been yielded.
@@ -146,6 +147,7 @@ class FrameReader:
             if opcode == CONTINUATION or not first & 0x80:
                 whole = self._assemble(opcode, payload, final=bool(first & 0x80))
                 if whole is None:
+                    yield CONTINUATION, b""
                     continue
                 opcode, payload = whole
             if opcode == TEXT and not payload.isascii():

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from parley_gateway.sio import Application, EngineSettings, RequestInfo, Session, session
+from parley_gateway.sio.connection import WebSocketConnection
 from parley_gateway.sio.frames import PING, Frame
 from parley_gateway.sio.wheel import Wheel
 
@@ -73,7 +74,7 @@ class Bench:
 
     def answer(self) -> None:
         """Send a PONG, as the client."""
-        assert self.session.on_payload(b"3")
+        self.session.on_message(cast("WebSocketConnection", self), b"3", text=True)
 
     def run(self, until: float, early: float, on_ping: Callable[[], None]) -> None:
         """Let time pass; the wheel calls ``early`` seconds before it was asked to."""
