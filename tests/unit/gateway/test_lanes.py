@@ -94,6 +94,19 @@ async def test_a_batch_without_an_answer_is_repeated_as_it_was(bench: Bench) -> 
     assert isinstance(bench.results["a"], api.Appended)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+async def test_an_answer_with_another_number_of_results_is_none(bench: Bench, count: int) -> None:
+    """It cannot be told whose they are: each sender is told to try again, once, and all are looked up."""
+    results: list[api.Appended | Code] = []
+    bench.store.prepare("append", api.AppendResponse(results=[api.Appended(seq=1, at=1)] * count))
+    lanes = bench.lanes()
+    for identifier in "ab":
+        lanes.submit(Outgoing(bench.message(identifier).send, results.append))
+    await lanes.flushed()
+    assert results == [UNAVAILABLE, UNAVAILABLE]
+    assert bench.doubted == ["all"]
+
+
 async def test_after_the_deadline_the_sender_is_told_to_try_again(bench: Bench) -> None:
     """No answer in time is ``unavailable``, which is retryable; the lane then goes on."""
     lanes = bench.lanes(deadline_seconds=0.3)

@@ -415,20 +415,27 @@ async def test_a_request_on_which_the_store_fails_does_not_hold_up_the_others(be
 async def test_a_batch_whose_answer_cannot_be_taken_is_halved(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer to several may be too large for a connection, and would be so each time."""
+    """The answer to several may be too large for a connection, and would be so each time.
+
+    Were they asked for one by one, thousands who come back at once would be too many for the store.
+    """
     monkeypatch.setattr("parley_gateway.sessions.ATTEMPTS", 2)
 
     def answer(request: api.OpenRequest) -> api.OpenResponse | ParleyError:
-        if len(request.opens) > 1:
+        if len(request.opens) > 2:
             return ParleyError(UNAVAILABLE)
-        response: api.OpenResponse = opened(user=request.opens[0].username or "")(request)
-        return response
+        results = []
+        for wish in request.opens:
+            alone = api.OpenRequest(gateway=request.gateway, opens=[wish])
+            results += opened(user=wish.username or "")(alone).results
+        return api.OpenResponse(results=results)
 
     bench.store.prepare("open", *[answer] * 100)
     names = ["ann", "bob", "cy", "dan", "eve"]
     async with asyncio.timeout(10):
         sockets = await asyncio.gather(*[bench.connect(username=name) for name in names])
     assert [socket.user.user for socket in sockets] == names
+    assert [len(request.opens) for request in bench.store.requests("open")] == [5, 5, 2, 3, 3, 1, 2]
 
 
 async def test_recovery_can_be_declined(bench: Bench) -> None:
