@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.harness.client import CallError
 from tests.harness.js_client import JsClient, JsDriver
@@ -311,6 +313,40 @@ async def test_above_the_cap_senders_are_made_known(tmp_path: Path, js: JsDriver
         for writer in writers:
             known = told.index(("user connected", writer.user_id))
             assert known < told.index(("private message", writer.user_id))
+
+
+async def test_above_the_cap_a_gap_in_the_presence_log_makes_nobody_look_offline(
+    tmp_path: Path, js: JsDriver
+) -> None:
+    """Contacts who merely are less recent than others stay online; who has left is shown to have left."""
+    with Stack(tmp_path, settings={"ROSTER_LIMIT": "3", "OFFLINE_GRACE": "500ms"}) as crowded:
+        people = People(crowded, js)
+        ann, bob, cid = [await people.join("ann"), await people.join("bob", 1), await people.join("cid", 1)]
+        for contact in (bob, cid):
+            assert (await ann.send("hello", contact.user_id))["ok"]
+        await eventually(lambda: len(ann.journal.events("user connected")) == 2)
+        crowded.gateways[0].pause()
+        try:
+            await people.join("more", 1)
+            await people.join("and more", 1)
+            await cid.close()
+            dan = await people.join("dan", 1)
+            async with Redis.from_url(crowded.redis.url) as redis:
+                await eventually(partial(has_left, dan, cid))
+                await people.join("the last", 1)
+                await redis.xtrim("{roster}:log", maxlen=1, approximate=False)
+        finally:
+            crowded.gateways[0].resume()
+        await ann.journal.event("user disconnected", lambda user: user == cid.user_id)
+        assert ann.journal.events("user disconnected") == [cid.user_id]
+        await bob.close()
+        await ann.journal.event("user disconnected", lambda user: user == bob.user_id)
+
+
+async def has_left(client: JsClient, other: JsClient) -> bool:
+    """Whether somebody is offline, as the store has it."""
+    page = await client.call("users", {"query": "cid"})
+    return [user["connected"] for user in page["users"] if user["userID"] == other.user_id] == [False]
 
 
 @pytest.mark.parametrize("spoil", ["session", "pid", "epoch", "ahead", "nonsense"])
