@@ -11,7 +11,7 @@ from redis.crc import key_slot
 
 from parley_local.redis_server import RedisServer
 from parley_shared import api
-from parley_shared.errors import UNAVAILABLE, ParleyError
+from parley_shared.errors import ParleyError
 from tests.contract.servers import client, cluster, command, node_id
 from tests.contract.world import RedisWorld, contents, make_config
 
@@ -95,36 +95,6 @@ async def test_a_slot_that_has_moved_is_followed(world: RedisWorld, nodes: list[
     assert opened.opened is not None
     assert (await world.send(ann, opened.opened)).seq == 1
     assert _keys_in(target, slot)
-
-
-async def test_one_server_away_fails_its_own_slots_only(world: RedisWorld, nodes: list[RedisServer]) -> None:
-    """Messages whose slots all live on other servers are stored; the rest is answered `unavailable`."""
-    await world.gateways("g1")
-    users = [await world.open("g1", f"user{n}") for n in range(12)]
-    lost = nodes[2]
-    with_lost = {user.user for user in users if _owns(lost, key_slot(f"user:{{{user.user}}}".encode()))}
-    items = [world.send_item(user, user.user) for user in users]
-    # A message to oneself needs the slots of the user, of the conversation, and of the gateway.
-    expected = [
-        user.user not in with_lost and not _owns(lost, key_slot(f"{{{user.user}:{user.user}}}".encode()))
-        for user in users
-    ]
-    await world.append(*items)
-    again = [world.send_item(user, user.user) for user in users]
-    lost.pause()
-    try:
-        answers = await world.redis._messages._number(
-            api.AppendRequest(gateway="g1", deadline=2**50, messages=again),
-            range(len(again)),
-            results := [api.Appended() for _ in again],
-        )
-    finally:
-        lost.resume()
-
-    failed = {result.failure.code for result in results if result.failure}
-    assert failed <= {UNAVAILABLE.name}
-    assert len(answers) == sum(result.failure is None for result in results)
-    assert len(answers) >= sum(expected)
 
 
 async def test_a_restarted_server_is_another_life_of_the_cluster(

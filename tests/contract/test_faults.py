@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -227,7 +227,7 @@ async def test_a_read_mark_that_nobody_was_told_of_is_told_with_the_repeat(
     await world.send(ann, bob)
     before = {gateway: len(await world.items(gateway)) for gateway in ("g1", "g2")}
     with monkeypatch.context() as patched:
-        patched.setattr(Base, "publish", _fail)
+        patched.setattr(Base, "publish_partly", _fail)
         with pytest.raises(ParleyError):
             await world.read(bob, ann, 1)
 
@@ -252,7 +252,7 @@ async def test_a_message_counts_once_though_nobody_could_be_told(
     ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
     item = world.send_item(ann, bob.user)
     with monkeypatch.context() as patched:
-        patched.setattr(Base, "publish", _fail)
+        patched.setattr(Base, "publish_partly", _fail)
         with pytest.raises(ParleyError):
             await world.append(item)
 
@@ -264,5 +264,5 @@ async def test_a_message_counts_once_though_nobody_could_be_told(
     assert value("parley_store_duplicates_total") == 1
 
 
-async def _fail(*_: object) -> list[bool]:
-    raise ParleyError(UNAVAILABLE)
+async def _fail(_: Base, items: Mapping[str, object]) -> list[ParleyError]:
+    return [ParleyError(UNAVAILABLE)] * len(items)

@@ -10,7 +10,7 @@ import pytest
 
 from parley_shared.errors import UNAVAILABLE, ParleyError
 from parley_shared.tasks import TaskGroup
-from parley_store.redis.durability import Durability, Wait
+from parley_store.redis.durability import Durability, Life, Wait
 from parley_store.redis.node import Node
 from parley_store.redis.topology import Topology
 
@@ -19,6 +19,9 @@ class FakeNode:
     """A server whose life the test sets."""
 
     incarnation = "one"
+
+    async def find(self) -> None:
+        """Be there."""
 
 
 class FakeTopology:
@@ -53,7 +56,9 @@ class Setting:
 
     def confirm(self, life: str = "one") -> asyncio.Task[None]:
         """Begin to wait."""
-        return asyncio.create_task(self.durability.confirm({cast("Node", self.topology.node): life}))
+        return asyncio.create_task(
+            self.durability.confirm({"tag": Life(cast("Node", self.topology.node), life)})
+        )
 
 
 async def test_who_comes_during_a_wait_shares_the_next() -> None:
@@ -95,6 +100,10 @@ async def test_another_life_confirms_nothing() -> None:
         await bad
 
     assert raised.value.code is UNAVAILABLE
+    # A server that is away, or that was, is not waited for.
+    with pytest.raises(ParleyError):
+        await setting.confirm("before")
+    assert setting.topology.calls == 1
     await setting.tasks.close()
 
 
@@ -128,7 +137,7 @@ async def test_a_life_is_examined_before_it_keeps_a_promise() -> None:
     assert examined == []
 
     node.incarnation = "two"
-    assert list((await durability.lives(["a"])).values()) == ["two"]
+    assert [life.name for life in (await durability.lives(["a"])).values()] == ["two"]
     # Nothing has to be waited for, but the life that was noted is over.
     with pytest.raises(ParleyError):
         await durability.confirm(lives)

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from parley_shared import api, ids
+from parley_shared.errors import ParleyError
 from parley_store.config import StoreConfig
 from parley_store.metrics import Metrics
 from parley_store.redis.topology import Topology
@@ -64,6 +65,14 @@ class Base:
         Returns:
             For each gateway whether it has a stream; one without has gone, and nobody misses the entry.
         """
+        told = await self.publish_partly(items)
+        for answer in told:
+            if isinstance(answer, ParleyError):
+                raise answer
+        return [answer is True for answer in told]
+
+    async def publish_partly(self, items: Mapping[str, Sequence[api.StreamItem]]) -> list[bool | ParleyError]:
+        """Append as `publish` does, each stream for itself."""
         work = [
             (
                 gateway,
@@ -83,7 +92,10 @@ class Base:
             )
             for gateway, list_ in items.items()
         ]
-        return [answer is not None for answer in await self.topology.run(work, "publish")]
+        return [
+            answer if isinstance(answer, ParleyError) else answer is not None
+            for answer in await self.topology.run_partly(work, "publish")
+        ]
 
 
 def fresh() -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from parley_shared.errors import MALFORMED, ParleyError
+from parley_shared.errors import MALFORMED, UNKNOWN_RECIPIENT, Code, ParleyError
 from parley_shared.ids import conversation_id
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import Base, is_identifier, texts
@@ -42,29 +42,44 @@ class Conversations:
         self._ttl_ms = int(base.config.conversation_ttl_seconds * 1000)
         self._retention_ms = int(base.config.retention_seconds * 1000)
 
-    async def note(self, found: Mapping[str, tuple[str, str]]) -> set[str]:
+    async def note(self, found: Mapping[str, tuple[str, str]]) -> dict[str, Code | ParleyError]:
         """Note conversations with their users, then give them their full life.
 
         Returns:
-            Those that may not be: a user is being erased. They have been removed again.
+            Those that are not noted, each with the reason. ``unknown_recipient``: they may not be, as a user
+            is being erased, and have been removed again.
         """
         # The visit first: it strikes the users' notes off again, should this store die before the end.
-        await self._visit_in(min(FIRST_VISIT_MS, self._retention_ms or FIRST_VISIT_MS), list(found))
+        delay_ms = min(FIRST_VISIT_MS, self._retention_ms or FIRST_VISIT_MS)
+        try:
+            await self._visit_in(delay_ms, list(found))
+        except ParleyError as error:
+            return dict.fromkeys(found, error)
         items = [
             (user, (keys.conversations(user), keys.erased(user)), (peer,))
             for one, other in found.values()
             for user, peer in dict.fromkeys(((one, other), (other, one)))
         ]
-        allowed = await self._base.topology.call(scripts.NOTE, items)
-        erased = {item[0] for item, is_allowed in zip(items, allowed, strict=True) if not is_allowed}
-        refused = {name for name, users in found.items() if erased.intersection(users)}
-        if refused:
-            await self.wipe(sorted(refused), 0)
-        noted = [name for name in found if name not in refused]
-        if noted:
-            await self._base.topology.call(
-                scripts.NOTED, [(name, keys.kept(name), ()) for name in noted], (self._ttl_ms,)
-            )
+        answers = await self._base.topology.call_partly(scripts.NOTE, items)
+        erased = {item[0] for item, answer in zip(items, answers, strict=True) if answer == 0}
+        failed = {item[0]: a for item, a in zip(items, answers, strict=True) if isinstance(a, ParleyError)}
+        refused: dict[str, Code | ParleyError] = {}
+        wiped, noted = [], []
+        for name, users in found.items():
+            if erased.intersection(users):
+                refused[name] = UNKNOWN_RECIPIENT
+                wiped.append((name, keys.of_conversation(name), ()))
+            elif reasons := [failed[user] for user in users if user in failed]:
+                refused[name] = reasons[0]
+            else:
+                noted.append((name, keys.kept(name), ()))
+        answers = [
+            *await self._base.topology.call_partly(scripts.WIPE, wiped, (0,)),
+            *await self._base.topology.call_partly(scripts.NOTED, noted, (self._ttl_ms,)),
+        ]
+        for (name, *_), answer in zip([*wiped, *noted], answers, strict=True):
+            if isinstance(answer, ParleyError):
+                refused[name] = answer
         return refused
 
     async def of(self, user: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from parley_shared import api
+from parley_shared.errors import ParleyError
 from parley_store.redis.base import Base
 
 Place = tuple[str, str, int]
@@ -25,14 +26,14 @@ class Deliveries:
         """Remove and return the items of some gateways; those without any are left out."""
         return {gateway: self._items.pop(gateway) for gateway in gateways if gateway in self._items}
 
-    async def publish(self, base: Base) -> None:
-        """Append to all streams.
-
-        Raises:
-            ParleyError: Some stream could not be written.
-        """
-        if self._items:
-            await base.publish(self._items)
+    async def publish(self, base: Base) -> dict[str, ParleyError]:
+        """Append to all streams; returns the gateways whose stream could not be written."""
+        told = await base.publish_partly(self._items)
+        return {
+            gateway: answer
+            for gateway, answer in zip(self._items, told, strict=True)
+            if isinstance(answer, ParleyError)
+        }
 
 
 def by_gateway(places: Iterable[tuple[Place, Iterable[str]]]) -> dict[str, list[Place]]:

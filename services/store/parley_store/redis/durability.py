@@ -20,8 +20,15 @@ class Wait(NamedTuple):
     needed: tuple[int, ...]
 
 
-Lives = Mapping[Node, str]
-"""Servers, and the life each was in when the work began."""
+class Life(NamedTuple):
+    """A server, and the life it was in when the work began."""
+
+    node: Node
+    name: str
+
+
+Lives = Mapping[str, Life]
+"""By tag, that of its owner."""
 
 
 class Durability:
@@ -72,21 +79,44 @@ class Durability:
         Raises:
             ParleyError: ``unavailable``, also when one of them cannot keep the promise in its present life.
         """
-        if not self.promises:
-            return {}
-        nodes = {self._topology.node_of(tag) for tag in tags}
-        for node in nodes:
-            if not node.incarnation:
-                await node.refresh()
-        if self._unknown(nodes) and self.examine is not None:
-            # It was started anew, perhaps with other settings: what was found before says nothing.
-            await self.examine(nodes)
-        if self._unknown(nodes):
-            raise ParleyError(UNAVAILABLE, "Redis cannot keep what DURABILITY promises")
-        return {node: node.incarnation for node in nodes}
+        lives, failures = await self.lives_partly(tags)
+        _raise_first(failures)
+        return lives
 
-    def _unknown(self, nodes: Collection[Node]) -> bool:
-        return self._fit is not None and any(node.incarnation not in self._fit for node in nodes)
+    async def lives_partly(self, tags: Iterable[str]) -> tuple[Lives, dict[str, ParleyError]]:
+        """Note as `lives` does; returns with it the tags for which that failed."""
+        lives: dict[str, Life] = {}
+        failures: dict[str, ParleyError] = {}
+        found: dict[Node, Life | ParleyError] = {}
+        for tag in tags if self.promises else ():
+            try:
+                node = self._topology.node_of(tag)
+            except ParleyError as error:
+                failures[tag] = error
+                continue
+            if node not in found:
+                found[node] = await self._life(node)
+            life = found[node]
+            if isinstance(life, ParleyError):
+                failures[tag] = life
+            else:
+                lives[tag] = life
+        return lives, failures
+
+    async def _life(self, node: Node) -> Life | ParleyError:
+        try:
+            await node.find()
+            if self._is_unknown(node) and self.examine is not None:
+                # It was started anew, perhaps with other settings: what was found before says nothing.
+                await self.examine([node])
+        except ParleyError as error:
+            return error
+        if self._is_unknown(node):
+            return ParleyError(UNAVAILABLE, "Redis cannot keep what DURABILITY promises")
+        return Life(node, node.incarnation)
+
+    def _is_unknown(self, node: Node) -> bool:
+        return self._fit is not None and node.incarnation not in self._fit
 
     async def confirm(self, lives: Lives) -> None:
         """Wait until everything that was written on these servers in these lives is confirmed.
@@ -94,15 +124,29 @@ class Durability:
         Raises:
             ParleyError: ``unavailable``: not confirmed in time, or a server was started anew.
         """
-        await asyncio.gather(*[self._join(node, life) for node, life in lives.items()])
+        _raise_first(await self.confirm_partly(lives))
 
-    async def _join(self, node: Node, life: str) -> None:
+    async def confirm_partly(self, lives: Lives) -> dict[str, ParleyError]:
+        """Wait as `confirm` does; returns the tags for which that failed."""
+        awaited = list(dict.fromkeys(lives.values()))
+        answers = await asyncio.gather(*[self._join(*life) for life in awaited])
+        failed = {life: answer for life, answer in zip(awaited, answers, strict=True) if answer is not None}
+        return {tag: failed[life] for tag, life in lives.items() if life in failed}
+
+    async def _join(self, node: Node, life: str) -> ParleyError | None:
+        try:
+            await self._confirmed(node, life)
+        except ParleyError as error:
+            return error
+        return None
+
+    async def _confirmed(self, node: Node, life: str) -> None:
         if not self._waits:
             # Each answer was a confirmation, if all of them came from the life that was noted.
-            if not node.incarnation:
-                await node.refresh()
-            if node.incarnation != life:
-                raise ParleyError(UNAVAILABLE, "Redis was started anew meanwhile")
+            await node.find()
+        if node.incarnation != life:
+            raise ParleyError(UNAVAILABLE, "Redis was started anew meanwhile")
+        if not self._waits:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue = self._queues.get(node)
@@ -145,3 +189,8 @@ class Durability:
             # On a time-out the command returns what there is, without an error.
             if any(count < needed for count, needed in zip(counts, wait.needed, strict=True)):
                 raise ParleyError(UNAVAILABLE, "the write was not confirmed in time")
+
+
+def _raise_first(failures: Mapping[str, ParleyError]) -> None:
+    for failure in failures.values():
+        raise failure

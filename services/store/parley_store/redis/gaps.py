@@ -15,7 +15,6 @@ from msgspec import Raw
 
 from parley_shared import api
 from parley_shared.errors import ParleyError
-from parley_shared.ids import conversation_id
 from parley_store.redis import keys
 from parley_store.redis.base import Base
 from parley_store.redis.deliveries import Deliveries
@@ -38,6 +37,14 @@ class _Missing(NamedTuple):
     message: api.Message
 
 
+class Filled(NamedTuple):
+    """A message that was put into an inbox on behalf of another batch."""
+
+    reference: Reference
+    missing: _Missing
+    outcome: Outcome
+
+
 class Gaps:
     """Completes what `Inboxes.put` could not take because something before it was missing."""
 
@@ -51,12 +58,11 @@ class Gaps:
         references: Sequence[Reference],
         outcomes: list[Outcome | ParleyError],
         deadline: int,
-        deliveries: Deliveries,
-    ) -> list[Outcome | ParleyError]:
-        """Put in what is missing, then what was refused; deliveries of the former are added.
+    ) -> tuple[list[Outcome | ParleyError], list[Filled]]:
+        """Put in what is missing, then what was refused.
 
         Returns:
-            The outcomes, now without gaps.
+            The outcomes, now without gaps; and what was missing and is in now, for `deliver`.
         """
         refused = {
             index: outcome
@@ -64,28 +70,43 @@ class Gaps:
             if isinstance(outcome, Outcome) and outcome.gap
         }
         if not refused:
-            return outcomes
+            return outcomes, []
         # In the order of seq, each message once: some that are missing to one are refused themselves.
-        queue = {references[index].place: references[index] for index in refused}
+        queue: dict[tuple[str, str, int], Reference] = {}
+        found: list[tuple[Reference, _Missing]] = []
+        looked_up = await self._missing([(references[index], gap) for index, gap in refused.items()])
+        for index, some in zip(list(refused), looked_up, strict=True):
+            if isinstance(some, ParleyError):
+                # What is missing is not known, so nothing may be skipped.
+                outcomes[index] = some
+                del refused[index]
+            else:
+                queue[references[index].place] = references[index]
+                found += some
         missing = {}
-        for reference, message in await self._missing([(references[i], gap) for i, gap in refused.items()]):
+        for reference, message in found:
             if reference.place not in queue:
                 queue[reference.place] = reference
-                missing[reference.place] = (reference, message)
+                missing[reference.place] = message
         # In this order nothing is missing but what is too old, so each may skip what is before it.
         ordered = [queue[place]._replace(skip_to=queue[place].seq - 1) for place in sorted(queue)]
         filled = await self._inboxes.put(ordered, deadline)
         by_place = {reference.place: outcome for reference, outcome in zip(ordered, filled, strict=True)}
         for index in refused:
             outcomes[index] = by_place[references[index].place]
-        await self._deliver([(*each, by_place[place]) for place, each in missing.items()], deliveries)
-        return outcomes
+        return outcomes, [
+            Filled(queue[place], message, outcome)
+            for place, message in missing.items()
+            if isinstance(outcome := by_place[place], Outcome) and outcome.taken
+        ]
 
-    async def _missing(self, gaps: Sequence[tuple[Reference, Outcome]]) -> list[tuple[Reference, _Missing]]:
-        """Look up the messages of gaps, as far as they are still news."""
+    async def _missing(
+        self, gaps: Sequence[tuple[Reference, Outcome]]
+    ) -> list[list[tuple[Reference, _Missing]] | ParleyError]:
+        """Look up the messages of each gap, as far as they are still news."""
         work = []
         for reference, gap in gaps:
-            conversation = conversation_id(reference.user, reference.peer)
+            conversation = reference.conversation
             last = f"0-{reference.seq - 1}"
             command = (
                 "XREVRANGE",
@@ -96,8 +117,14 @@ class Gaps:
                 _LIMIT,
             )
             work.append((conversation, command))
-        found = []
-        for (reference, gap), entries in zip(gaps, await self._base.topology.run(work, "gaps"), strict=True):
+        found: list[list[tuple[Reference, _Missing]] | ParleyError] = []
+        answers = await self._base.topology.run_partly(work, "gaps")
+        for (reference, gap), entries in zip(gaps, answers, strict=True):
+            if isinstance(entries, ParleyError):
+                found.append(entries)
+                continue
+            news: list[tuple[Reference, _Missing]] = []
+            found.append(news)
             for entry in entries:
                 message = _decode(body_of(entry))
                 if reference.at - message.at > NEWS_MS or message.at <= gap.since:
@@ -105,16 +132,16 @@ class Gaps:
                 pid = pid_of(entry)
                 own = message.from_ == reference.user
                 lacking = reference._replace(seq=seq_of(entry), at=message.at, own=own, pid=pid)
-                found.append((lacking, _Missing(body_of(entry), message)))
+                news.append((lacking, _Missing(body_of(entry), message)))
         return found
 
-    async def _deliver(
-        self, filled: Sequence[tuple[Reference, _Missing, Outcome | ParleyError]], deliveries: Deliveries
-    ) -> None:
-        names = await self._roster.names({missing.message.from_ for _, missing, _ in filled})
+    async def deliver(self, filled: Sequence[Filled], deliveries: Deliveries) -> None:
+        """Add what gateways get of it."""
+        try:
+            names = await self._roster.names({missing.message.from_ for _, missing, _ in filled})
+        except ParleyError:
+            return  # The gateways find that something is missing, and ask for it.
         for reference, missing, outcome in filled:
-            if isinstance(outcome, ParleyError) or not outcome.taken:
-                continue
             self._base.metrics.gaps_filled.inc()
             message = missing.message
             for gateway in outcome.gateways:

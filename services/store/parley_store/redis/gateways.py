@@ -76,16 +76,18 @@ class Gateways:
         return api.Done()
 
     async def typing(self, request: api.TypingRequest) -> api.Done:
-        """Relay who is typing to the gateways that hold the other."""
+        """Relay who is typing to the gateways that hold the other, as far as that is possible now."""
         recipients = list({event.to for event in request.events})
         work = [(user, ("HGET", keys.user(user), "gateways")) for user in recipients]
-        answers = await self._base.topology.run(work, "presence")
+        answers = await self._base.topology.run_partly(work, "presence")
         gateways = {
-            user: (found or b"").decode().split() for user, found in zip(recipients, answers, strict=True)
+            user: found.decode().split()
+            for user, found in zip(recipients, answers, strict=True)
+            if isinstance(found, bytes)
         }
         deliveries = Deliveries()
         for event in request.events:
-            for gateway in gateways[event.to]:
+            for gateway in gateways.get(event.to, ()):
                 deliveries.add(gateway, api.TypingDelivery(event.from_, event.to))
         await deliveries.publish(self._base)
         return api.Done()

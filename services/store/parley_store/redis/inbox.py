@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from parley_shared import api
 from parley_shared.errors import ParleyError
+from parley_shared.ids import conversation_id
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import ANSWER_BYTES, Base, fresh
 from parley_store.redis.history import History, body_of
@@ -37,6 +38,11 @@ class Reference(NamedTuple):
     pid: str
     skip_to: int = 0
     """Messages up to this seq may be missing: they are too old to be sent as news."""
+
+    @property
+    def conversation(self) -> str:
+        """Name its conversation."""
+        return conversation_id(self.user, self.peer)
 
     @property
     def place(self) -> tuple[str, str, int]:

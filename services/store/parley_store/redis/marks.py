@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from parley_shared import api
+from parley_shared.errors import ParleyError
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import Base, fresh
 from parley_store.redis.deliveries import Deliveries, Place, by_gateway
@@ -24,13 +25,16 @@ class Marks:
 
         The gateways of a side that had been moved before are told where its inbox stands: the request before
         this one may have failed when it was to tell them.
+
+        Raises:
+            ParleyError: ``unavailable``: some could not be moved, or not be told of. All others were.
         """
         sides = [
             (mark, user, user == mark.reader)
             for mark in request.marks
             for user in dict.fromkeys((mark.reader, mark.reader if mark.quiet else mark.peer))
         ]
-        answers = await self._base.topology.call(
+        answers = await self._base.topology.call_partly(
             scripts.READ,
             [
                 (
@@ -44,7 +48,12 @@ class Marks:
         )
         places: dict[tuple[str, str, int], list[tuple[Place, list[str]]]] = {}
         repeats: dict[str, tuple[api.Nudge, list[str]]] = {}
-        for (mark, user, _), (moved, seq, counter, epoch, gateways) in zip(sides, answers, strict=True):
+        failures: list[ParleyError] = []
+        for (mark, user, _), answer in zip(sides, answers, strict=True):
+            if isinstance(answer, ParleyError):
+                failures.append(answer)
+                continue
+            moved, seq, counter, epoch, gateways = answer
             if moved == _REPEAT:
                 repeats[user] = (api.Nudge(user, epoch.decode(), counter), gateways.decode().split())
             elif moved == _MOVED:
@@ -59,5 +68,7 @@ class Marks:
         for nudge, to_all in repeats.values():
             for gateway in to_all:
                 deliveries.add(gateway, nudge)
-        await deliveries.publish(self._base)
+        failures += (await deliveries.publish(self._base)).values()
+        for failure in failures:
+            raise failure
         return api.Done()

@@ -17,15 +17,15 @@ from typing import Any, Final
 from msgspec import Raw
 
 from parley_shared import api
-from parley_shared.errors import BLOCKED, ID_CONFLICT, UNKNOWN_RECIPIENT, ParleyError
+from parley_shared.errors import BLOCKED, ID_CONFLICT, UNKNOWN_RECIPIENT, Code, ParleyError
 from parley_shared.ids import conversation_id
 from parley_store.answers import failure
 from parley_store.redis import keys, scripts
 from parley_store.redis.base import Base, encode, fresh
 from parley_store.redis.conversations import Conversations
 from parley_store.redis.deliveries import Deliveries, Place, by_gateway
-from parley_store.redis.durability import Durability
-from parley_store.redis.gaps import Gaps
+from parley_store.redis.durability import Durability, Lives
+from parley_store.redis.gaps import Filled, Gaps
 from parley_store.redis.history import finish
 from parley_store.redis.inbox import Inboxes, Outcome, Reference
 from parley_store.redis.recipients import Recipients
@@ -36,10 +36,29 @@ _REFUSED: Final = {2: ID_CONFLICT, 4: BLOCKED, 5: UNKNOWN_RECIPIENT}
 """What a conversation refuses: an id used before, a block, a user who is being erased."""
 
 
+class _Answers:
+    """What becomes of each message of a batch."""
+
+    def __init__(self, sends: Sequence[api.Send]) -> None:
+        self.results = [api.Appended() for _ in sends]
+        self.error: ParleyError | None = None
+        """The first that is not about what was asked, but about Redis."""
+
+    def fail(self, index: int, reason: Code | ParleyError) -> None:
+        """Answer that a message failed."""
+        self.results[index] = api.Appended(failure=failure(reason))
+        if self.error is None and isinstance(reason, ParleyError):
+            self.error = reason
+
+    def good(self, index: int) -> bool:
+        """Whether nothing has failed with a message so far."""
+        return self.results[index].failure is None
+
+
 class _Stored:
     """A message that has its place in its conversation."""
 
-    __slots__ = ("at", "body", "conversation", "index", "places", "send", "seq", "start")
+    __slots__ = ("at", "body", "conversation", "gateways", "index", "numbered", "outcomes", "send", "seq")
 
     def __init__(
         self, index: int, send: api.Send, conversation: str, start: bytes, numbered: Sequence[Any]
@@ -48,8 +67,10 @@ class _Stored:
         self.index = index
         self.send = send
         self.conversation = conversation
+        self.numbered = numbered
         self.body = finish(start, self.seq, self.at)
-        self.places: list[tuple[Place, list[str]]] = []
+        self.outcomes: list[tuple[str, Outcome]] = []  # by user
+        self.gateways: set[str] = set()
 
 
 class Messages:
@@ -81,37 +102,59 @@ class Messages:
             ParleyError: ``late``, ``unavailable``.
         """
         sends = request.messages
-        results = [api.Appended() for _ in sends]
-        unknown = await self._recipients.unknown(send.to for send in sends)
-        wanted = [index for index, send in enumerate(sends) if send.to not in unknown]
+        answers = _Answers(sends)
+        refused = await self._recipients.refused(send.to for send in sends)
         for index, send in enumerate(sends):
-            if send.to in unknown:
-                results[index].failure = failure(UNKNOWN_RECIPIENT)
-        if not wanted:
-            return api.AppendResponse(results=results)
-
-        tags = (
-            {tag for index in wanted for tag in _tags(sends[index])} if self._durability.promises else set()
-        )
-        lives = await self._durability.lives(tags)
-        stored = await self._note(await self._number(request, wanted, results), results)
-        deliveries = Deliveries()
-        inline: dict[str, list[api.StreamItem]] = {}
-        if stored:
-            await self._deliver(request.deadline, stored, results, deliveries)
-            await self._durability.confirm(lives)
+            if send.to in refused:
+                answers.fail(index, refused[send.to])
+        lives = await self._lives(sends, answers)
+        stored = await self._number(request, answers)
+        stored = await self._note(stored, answers)
+        filled = await self._put(request.deadline, stored, answers)
+        stored, unconfirmed = await self._confirm(lives, stored, answers)
         # Before anybody is told: should that fail, the repeat finds them stored and counts duplicates.
-        self._count(results)
-        if stored:
-            inline = deliveries.take(request.inline)
-            await deliveries.publish(self._base)
-        return api.AppendResponse(results=results, items=inline)
+        self._count(answers.results)
+        deliveries = Deliveries()
+        if filled:
+            wanted = [each for each in filled if each.reference.conversation not in unconfirmed]
+            await self._gaps.deliver(wanted, deliveries)
+        self._tell(stored, deliveries)
+        inline = deliveries.take(request.inline)
+        untold = await deliveries.publish(self._base)
+        for message in stored if untold else ():
+            for gateway in message.gateways.intersection(untold):
+                answers.fail(message.index, untold[gateway])
+        if not inline:
+            self._raise_if_all_failed(sends, answers)
+        return api.AppendResponse(results=answers.results, items=inline)
 
-    async def _number(
-        self, request: api.AppendRequest, wanted: Sequence[int], results: list[api.Appended]
-    ) -> list[tuple[_Stored, Sequence[Any]]]:
+    def _raise_if_all_failed(self, sends: Sequence[api.Send], answers: _Answers) -> None:
+        """Fail as a whole when every message did: then whoever asked can simply repeat the request.
+
+        But not because of one server of several: what lies on the others must not wait for the repeats.
+        """
+        if answers.error is None or any(answers.good(index) for index in range(len(sends))):
+            return
+        if not all(self._base.topology.lost(_tags(send)) for send in sends):
+            raise answers.error
+
+    async def _lives(self, sends: Sequence[api.Send], answers: _Answers) -> Lives:
+        """Note in which life the servers are that have to confirm what is written."""
+        if not self._durability.promises:
+            return {}
+        wanted = [index for index in range(len(sends)) if answers.good(index)]
+        tags = {tag for index in wanted for tag in _tags(sends[index])}
+        lives, failures = await self._durability.lives_partly(tags)
+        for index in wanted:
+            for tag in _tags(sends[index]):
+                if tag in failures:
+                    answers.fail(index, failures[tag])
+        return lives
+
+    async def _number(self, request: api.AppendRequest, answers: _Answers) -> list[_Stored]:
         """Give each message its place in its conversation (round 1)."""
         config = self._base.config
+        wanted = [index for index in range(len(request.messages)) if answers.good(index)]
         items = []
         starts: list[bytes] = []
         for index in wanted:
@@ -132,74 +175,91 @@ class Messages:
             # A repeat writes nothing; but what it finds may not be confirmed yet.
             "1" if self._durability.waits else "0",
         )
-        answers = await self._base.topology.call_partly(scripts.APPEND, items, common)
-        _raise_if_all_failed(answers)
-        stored: list[tuple[_Stored, Sequence[Any]]] = []
-        for index, item, start, answer in zip(wanted, items, starts, answers, strict=True):
-            result = results[index]
-            if isinstance(answer, ParleyError):
-                result.failure = failure(answer)
-            elif answer[0] in _REFUSED:
-                result.failure = failure(_REFUSED[answer[0]])
+        numbers = await self._base.topology.call_partly(scripts.APPEND, items, common)
+        stored: list[_Stored] = []
+        for index, item, start, numbered in zip(wanted, items, starts, numbers, strict=True):
+            if isinstance(numbered, ParleyError):
+                answers.fail(index, numbered)
+            elif numbered[0] in _REFUSED:
+                answers.fail(index, _REFUSED[numbered[0]])
             else:
-                result.seq, result.at, result.duplicate = answer[1], answer[2], answer[0] != _APPENDED
-                if answer[0] != _SETTLED:
-                    message = _Stored(index, request.messages[index], item[0], start, answer)
-                    stored.append((message, answer))
+                result = answers.results[index]
+                result.seq, result.at, result.duplicate = numbered[1], numbered[2], numbered[0] != _APPENDED
+                if numbered[0] != _SETTLED:
+                    stored.append(_Stored(index, request.messages[index], item[0], start, numbered))
         return stored
 
-    async def _note(
-        self, stored: list[tuple[_Stored, Sequence[Any]]], results: list[api.Appended]
-    ) -> list[tuple[_Stored, Sequence[Any]]]:
-        """Note new conversations with their users; drops those of users who are being erased."""
+    async def _note(self, stored: list[_Stored], answers: _Answers) -> list[_Stored]:
+        """Note new conversations with their users; drops those that may not be, or cannot now."""
         unnoted = {
             message.conversation: (message.send.from_, message.send.to)
-            for message, numbered in stored
-            if not numbered[6]
+            for message in stored
+            if not message.numbered[6]
         }
-        refused = await self._conversations.note(unnoted) if unnoted else ()
+        refused = await self._conversations.note(unnoted) if unnoted else {}
         if not refused:
             return stored
-        for message, _ in stored:
+        for message in stored:
             if message.conversation in refused:
-                results[message.index] = api.Appended(failure=failure(UNKNOWN_RECIPIENT))
-        return [each for each in stored if each[0].conversation not in refused]
+                answers.fail(message.index, refused[message.conversation])
+        return [message for message in stored if message.conversation not in refused]
 
-    async def _deliver(
-        self,
-        deadline: int,
-        stored: Sequence[tuple[_Stored, Sequence[Any]]],
-        results: list[api.Appended],
-        deliveries: Deliveries,
-    ) -> None:
-        """Put each message into the inboxes of its two users (round 2), and collect what gateways get."""
+    async def _put(self, deadline: int, stored: Sequence[_Stored], answers: _Answers) -> list[Filled]:
+        """Put each message into its users' inboxes (round 2), and before it what is missing there."""
         references: list[Reference] = []
         owners: list[_Stored] = []
-        for message, numbered in stored:
+        for message in stored:
             send = message.send
-            epoch, before, base = numbered[3], numbered[4], numbered[5]
+            epoch, before, base = message.numbered[3:6]
             for user, peer, own in _sides(send):
                 references.append(
                     Reference(user, peer, message.seq, epoch, before, base, message.at, own, send.pid)
                 )
                 owners.append(message)
         outcomes = await self._inboxes.put(references, deadline)
-        outcomes = await self._gaps.fill(references, outcomes, deadline, deliveries)
-        _raise_if_all_failed(outcomes)
-        repeats: list[tuple[str, Outcome]] = []
+        outcomes, filled = await self._gaps.fill(references, outcomes, deadline)
         for message, reference, outcome in zip(owners, references, outcomes, strict=True):
             if isinstance(outcome, ParleyError):
-                results[message.index] = api.Appended(failure=failure(outcome))
-            elif outcome.taken:
-                place = (reference.user, outcome.epoch, outcome.counter)
-                message.places.append((place, outcome.gateways))
+                answers.fail(message.index, outcome)
             elif outcome.gone:
                 self._recipients.forget(reference.user)
             else:
-                repeats.append((reference.user, outcome))
-        for message, _ in stored:
-            for gateway, places in by_gateway(message.places).items():
-                deliveries.add(gateway, _delivery(message, places))
+                message.outcomes.append((reference.user, outcome))
+                message.gateways.update(outcome.gateways)
+        return filled
+
+    async def _confirm(
+        self, lives: Lives, stored: list[_Stored], answers: _Answers
+    ) -> tuple[list[_Stored], set[str]]:
+        """Wait for what DURABILITY promises.
+
+        Returns:
+            The messages that may be told, and the conversations of the others.
+        """
+        if not lives or not stored:
+            return stored, set()
+        awaited = {tag for message in stored for tag in _tags(message.send)}
+        failures = await self._durability.confirm_partly({tag: lives[tag] for tag in awaited})
+        unconfirmed: set[str] = set()
+        for message in stored if failures else ():
+            for tag in _tags(message.send):
+                if tag in failures:
+                    answers.fail(message.index, failures[tag])
+                    unconfirmed.add(message.conversation)
+        return [message for message in stored if message.conversation not in unconfirmed], unconfirmed
+
+    def _tell(self, stored: Sequence[_Stored], deliveries: Deliveries) -> None:
+        """Collect what gateways get."""
+        repeats: list[tuple[str, Outcome]] = []
+        for message in stored:
+            places: list[tuple[Place, list[str]]] = []
+            for user, outcome in message.outcomes:
+                if outcome.taken:
+                    places.append(((user, outcome.epoch, outcome.counter), outcome.gateways))
+                else:
+                    repeats.append((user, outcome))
+            for gateway, to in by_gateway(places).items():
+                deliveries.add(gateway, _delivery(message, to))
         # After the messages of this batch, which may be all that the gateway lacks.
         for user, repeat in repeats:
             for gateway in repeat.gateways:
@@ -245,9 +305,3 @@ def _delivery(message: _Stored, places: list[Place]) -> api.Delivery:
         to=places,
         at=message.at,
     )
-
-
-def _raise_if_all_failed(answers: Sequence[Any]) -> None:
-    """Fail as a whole when every item did: then whoever asked can simply repeat the request."""
-    if answers and all(isinstance(answer, ParleyError) for answer in answers):
-        raise answers[0]

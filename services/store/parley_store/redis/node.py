@@ -52,6 +52,7 @@ class Node:
         self.name = name
         self.incarnation = ""
         self._last_life = ""
+        self._away = False
         self.memory_bytes = 0
         self.memory_limit_bytes = 0
         self._make = make
@@ -71,12 +72,12 @@ class Node:
         Raises:
             ParleyError: ``unavailable``, ``busy``.
         """
-        if not self.incarnation:
-            await self.refresh()
+        await self.find()
         try:
             answers = await self._submit(self._resolved(commands))
-        except ParleyError:
+        except ParleyError as error:
             self.incarnation = ""
+            self._away = error.code is UNAVAILABLE
             raise
         if any(isinstance(answer, ReadOnlyError) for answer in answers):
             # It is a replica. Should it become a master again, it is in another life.
@@ -114,6 +115,23 @@ class Node:
                 raise translate(answer)
         return confirmed
 
+    async def find(self) -> None:
+        """See that it is known which life the server is in.
+
+        Nobody waits for a server that was away just now; it is looked at meanwhile. One that hangs would hold
+        up what lies on others until that is too late as well.
+
+        Raises:
+            ParleyError: ``unavailable``.
+        """
+        if self.incarnation:
+            return
+        if not self._away:
+            await self.refresh()
+            return
+        self._look_anew()
+        raise ParleyError(UNAVAILABLE, "Redis does not answer")
+
     async def refresh(self) -> None:
         """Look which life the server is in, and load the scripts for it.
 
@@ -122,25 +140,30 @@ class Node:
         Raises:
             ParleyError: ``unavailable``: it does not answer, or is a replica.
         """
-        if self._refreshing is None or self._refreshing.done():
-            self._refreshing = self._tasks.start(self._refresh(), "refresh")
-        failure = await asyncio.shield(self._refreshing)
+        failure = await asyncio.shield(self._look_anew())
         if failure is not None:
             raise failure
 
+    def _look_anew(self) -> asyncio.Task[ParleyError | None]:
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = self._tasks.start(self._refresh(), "refresh")
+        return self._refreshing
+
     async def _refresh(self) -> ParleyError | None:
+        failure = None
         connection = self._make()
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await connection.connect()  # type: ignore[no-untyped-call]
                 await self._refresh_over(connection)
         except (RedisError, OSError, TimeoutError) as error:
-            return ParleyError(UNAVAILABLE, f"Redis does not answer ({type(error).__name__})")
+            failure = ParleyError(UNAVAILABLE, f"Redis does not answer ({type(error).__name__})")
         except ParleyError as error:
-            return error
+            failure = error
         finally:
             await connection.disconnect(nowait=True)
-        return None
+        self._away = failure is not None
+        return failure
 
     async def look(self) -> None:
         """Refresh if the server is in another life than known.

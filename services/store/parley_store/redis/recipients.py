@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+from parley_shared.errors import UNKNOWN_RECIPIENT, Code, ParleyError
 from parley_store.redis import keys
 from parley_store.redis.base import Base, is_identifier
 
@@ -24,23 +25,31 @@ class Recipients:
         self._seconds = min(_MOST_SECONDS, (delay + max(delay, window)) / 2)
         self._known: dict[str, float] = {}
 
-    async def unknown(self, users: Iterable[str]) -> set[str]:
-        """Find those who do not exist."""
+    async def refused(self, users: Iterable[str]) -> dict[str, Code | ParleyError]:
+        """Find those whom nothing can be sent: they do not exist, or it is not known now whether they do."""
         now = time.monotonic()
         asked = [user for user in set(users) if self._known.get(user, 0.0) < now]
         if not asked:
-            return set()
+            return {}
+        refused: dict[str, Code | ParleyError] = dict.fromkeys(asked, UNKNOWN_RECIPIENT)
         possible = [user for user in asked if is_identifier(user)]
         work = [(user, ("EXISTS", keys.user(user))) for user in possible]
-        answers = await self._base.topology.run(work, "recipients")
-        there = {user for user, answer in zip(possible, answers, strict=True) if answer}
+        there = []
+        for user, answer in zip(
+            possible, await self._base.topology.run_partly(work, "recipients"), strict=True
+        ):
+            if isinstance(answer, ParleyError):
+                refused[user] = answer
+            elif answer:
+                there.append(user)
+                del refused[user]
         if len(self._known) + len(there) > _LIMIT:
             self._known = {user: until for user, until in self._known.items() if until > now}
             if len(self._known) + len(there) > _LIMIT:
                 self._known.clear()
         for user in there:
             self._known[user] = now + self._seconds
-        return set(asked) - there
+        return refused
 
     def forget(self, user: str) -> None:
         """Note that a user has turned out to be gone."""

@@ -102,21 +102,39 @@ class Topology(ABC):
             return lives[0]
         return hashlib.blake2b(":".join(lives).encode(), digest_size=6).hexdigest()
 
+    def lost(self, tags: Iterable[str]) -> bool:
+        """Whether one of some tags lies with a server that is away while others are there."""
+        if not any(node.incarnation for node in self.nodes()):
+            return False
+        try:
+            return not all(self.node_of(tag).incarnation for tag in tags)
+        except ParleyError:
+            return True
+
     async def run(self, work: Sequence[Work], op: str) -> list[Any]:
         """Carry out commands, all or nothing as far as the caller learns.
 
         Raises:
             ParleyError: One of them failed.
         """
+        answers = await self.run_partly(work, op)
+        for answer in answers:
+            if isinstance(answer, ParleyError):
+                raise answer
+        return answers
+
+    async def run_partly(self, work: Sequence[Work], op: str) -> list[Any]:
+        """Carry out commands, of which those on a failing server fail alone.
+
+        Returns:
+            One answer per command, a `ParleyError` for each that failed.
+        """
         if not work:
             return []
         started = time.perf_counter()
         answers = await self.run_all(work)
         self._metrics.redis.labels(op).observe(time.perf_counter() - started)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise _as_failure(answer)
-        return answers
+        return [_as_failure(answer) if isinstance(answer, Exception) else answer for answer in answers]
 
     async def call(self, script: Script, items: Sequence[Item], common: Sequence[Any] = ()) -> list[Any]:
         """Run a script for a batch of items.
@@ -141,10 +159,7 @@ class Topology(ABC):
         Returns:
             One result per item, a `ParleyError` for each that failed.
         """
-        if not items:
-            return []
-        started = time.perf_counter()
-        groups = list(self.groups(items))
+        groups = list(self.groups(items)) if items else []
         work: list[Work] = []
         for group in groups:
             keys: list[str] = []
@@ -153,14 +168,12 @@ class Topology(ABC):
                 keys.extend(items[index][1])
                 arguments.extend(items[index][2])
             work.append((items[group[0]][0], ("EVALSHA", script, len(keys), *keys, *common, *arguments)))
-        answers = await self.run_all(work)
-        self._metrics.redis.labels(script.name).observe(time.perf_counter() - started)
+        answers = await self.run_partly(work, script.name)
         results: list[Any] = [None] * len(items)
         for group, answer in zip(groups, answers, strict=True):
-            if isinstance(answer, Exception):
-                failure = _as_failure(answer)
+            if isinstance(answer, ParleyError):
                 for index in group:
-                    results[index] = failure
+                    results[index] = answer
             else:
                 for index, result in zip(group, script.results(answer), strict=True):
                     results[index] = result
@@ -278,7 +291,10 @@ class Cluster(Topology):
             if not left:
                 break
             if any(isinstance(answers[index], MovedError) for index in left):
-                await self._map(version)
+                try:
+                    await self._map(version)
+                except ParleyError:
+                    break  # what has moved fails alone
         return answers
 
     async def _run_on(self, name: str, indexes: list[int], work: Sequence[Work], answers: list[Any]) -> None:
