@@ -21,6 +21,23 @@ async def test_who_opens_a_session_is_online(world: World) -> None:
     assert (roster.version, roster.total) == (1, 1)
 
 
+async def test_users_are_looked_up_in_the_roster(world: World) -> None:
+    """Each has an entry, in the order they were asked for; also who is not known."""
+    await world.gateways("g1")
+    ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
+    await world.detach("g1", bob)
+    await world.eventually(lambda: _is(world, "bob", 0))
+
+    answer = await world.store.states(api.StatesRequest(users=[bob.user, "nobody", ann.user]))
+
+    assert answer.entries == [
+        api.RosterEntry(bob.user, "bob", 0, 3),
+        api.RosterEntry("nobody", "", -1, 0),
+        api.RosterEntry(ann.user, "ann", 1, 1),
+    ]
+    assert (await world.store.states(api.StatesRequest(users=[]))).entries == []
+
+
 async def test_a_user_is_offline_once_the_last_gateway_is_gone(world: World) -> None:
     """Presence ends with the last of a user's gateways, after the grace, and is said once."""
     await world.gateways("g1", "g2")

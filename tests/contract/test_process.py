@@ -34,6 +34,7 @@ ROUTES: dict[str, dict[str, Any]] = {
     "history": {"user": "u", "peer": "p"},
     "inbox": {"user": "u", "epoch": "e", "after": 0},
     "users": {"user": "u"},
+    "roster/states": {"users": ["u"]},
     "gateways/lease": {
         "gateway": "g0",
         "address": "a:1",

@@ -224,9 +224,9 @@ class Hub:
             user.contacts.add(contact)
             self._followers.setdefault(contact, set()).add(user)
 
-    def followed(self, user_id: str) -> bool:
-        """Whether somebody here has a conversation with a user."""
-        return user_id in self._followers
+    def followed(self) -> list[str]:
+        """List with whom somebody here has a conversation."""
+        return list(self._followers)
 
     # --- what comes from the stream -----------------------------------------------------------
 

@@ -37,8 +37,6 @@ ROSTER_PAUSE_SECONDS: Final = 0.05
 PROBE_SECONDS: Final = 5.0
 """A probe that the store has written must be back within this time."""
 RETRY_SECONDS: Final = 0.5
-LOOKUPS: Final = 8
-"""So many users are looked up at a time."""
 LOOKUP_SECONDS: Final = 0.1
 """Between two questions to the store where a gateway is."""
 
@@ -333,41 +331,26 @@ class Life:
     async def _load_roster(self) -> None:
         async with self._loading:
             snapshot = await self._insist(self._store.roster, "roster")
-            left = await self._who_left(snapshot)
-            for entry in self._roster.changes(snapshot, left):
+            others = await self._contacts_beyond(snapshot)
+            for entry in self._roster.changes(snapshot, others):
                 self._hub.presence(entry.user, entry.username, online=entry.state == ONLINE)
             self._roster.load(snapshot)
             if self._changes is not None:
                 # At once: what was read of the log since the snapshot was taken is not in it; it comes again.
                 self._changes.position = self._roster.version
 
-    async def _who_left(self, snapshot: api.RosterResponse) -> set[str]:
-        """Find out who of those absent from a snapshot is offline."""
-        absent = self._roster.absent(snapshot)
+    async def _contacts_beyond(self, snapshot: api.RosterResponse) -> list[api.RosterEntry] | None:
+        """Look up the contacts who are missing in a snapshot; None where it holds all users there are."""
         if snapshot.total <= self._roster.limit:
-            return set(absent)
-        # There are more users than it holds, and they may be online all the same.
-        asked = [(user, name) for user, name in absent.items() if self._hub.followed(user)]
-        left: set[str] = set()
-        for first in range(0, len(asked), LOOKUPS):
-            some = asked[first : first + LOOKUPS]
-            gone = await asyncio.gather(*[self._is_gone(user, name) for user, name in some])
-            left.update(user for (user, _), is_gone in zip(some, gone, strict=True) if is_gone)
-        return left
-
-    async def _is_gone(self, user: str, name: str) -> bool:
-        """Ask the store whether a user is offline, or no longer known. It finds users by name only."""
-        request = api.UsersRequest(user=user, query=name, limit=200)
-        while True:
-            page = await self._insist(functools.partial(self._store.users, request), "roster")
-            for entry in page.users:
-                if entry.user == user:
-                    return not entry.connected
-                if entry.username.casefold() != name.casefold():
-                    return True  # longer names, which come after all of the same name
-            if page.after is None:
-                return True
-            request.after = page.after
+            return None
+        listed = {item.user for item in snapshot.entries}
+        users = [user for user in self._hub.followed() if user not in listed]
+        found: list[api.RosterEntry] = []
+        for first in range(0, len(users), api.STATES_LIMIT):
+            request = api.StatesRequest(users=users[first : first + api.STATES_LIMIT])
+            answer = await self._insist(functools.partial(self._store.states, request), "roster")
+            found += answer.entries
+        return found
 
     async def _follow_roster(self) -> None:
         reader = StreamReader(

@@ -96,12 +96,9 @@ class Roster:
         """Return what is known of a user."""
         return self._online.get(user) or self._offline.get(user)
 
-    def absent(self, snapshot: RosterResponse) -> dict[str, str]:
-        """Return who is online here and not in a snapshot, with their names."""
-        listed = {item.user for item in snapshot.entries}
-        return {user: entry.username for user, entry in self._online.items() if user not in listed}
-
-    def changes(self, snapshot: RosterResponse, left: Iterable[str]) -> list[RosterEntry]:
+    def changes(
+        self, snapshot: RosterResponse, others: Iterable[RosterEntry] | None = None
+    ) -> list[RosterEntry]:
         """List what clients must be told before the replica is replaced by a snapshot.
 
         They are told it under the place before: one that loses its connection in the midst of it will be told
@@ -109,19 +106,26 @@ class Roster:
 
         Args:
             snapshot: The new states.
-            left: Who of those absent from it is offline.
+            others: The states of contacts who are not in it; None: nobody else is known.
 
         Returns:
-            The states that differ from what was known. Empty before the first load.
+            The states that differ from what was known, or may. Empty before the first load.
         """
         if not self.loaded:
             return []
+        before = {user: entry.online for user, entry in self}
+        # Versions of another numbering say nothing about whether a state is news.
+        since = self.version if snapshot.epoch == self.epoch else -1
         if snapshot.epoch == self.epoch:
             self.version = min(self.version, snapshot.version)
-        before = {user: entry.online for user, entry in self}
-        changed = [item for item in snapshot.entries if before.pop(item.user, None) != (item.state == ONLINE)]
-        changed += [RosterEntry(user, "", OFFLINE, snapshot.version) for user in left if before.get(user)]
-        return changed
+        news = [item for item in snapshot.entries if before.pop(item.user, None) != (item.state == ONLINE)]
+        if others is None:
+            others = [RosterEntry(user, "", OFFLINE, snapshot.version) for user in before]
+        for item in others:
+            was_online = before.get(item.user)
+            if item.version > since if was_online is None else was_online != (item.state == ONLINE):
+                news.append(item)
+        return news
 
     def load(self, snapshot: RosterResponse) -> None:
         """Replace the replica by a snapshot."""

@@ -52,6 +52,9 @@ class Store(Protocol):
     async def users(self, request: api.UsersRequest) -> api.UsersResponse:
         """Search users."""
 
+    async def states(self, request: api.StatesRequest) -> api.StatesResponse:
+        """Look up users in the roster."""
+
     async def roster(self) -> api.RosterResponse:
         """Take a snapshot of the roster."""
 
@@ -177,6 +180,10 @@ class HttpStore:
     async def users(self, request: api.UsersRequest) -> api.UsersResponse:
         """Search users."""
         return await self._call("POST", "/users", request, api.UsersResponse)
+
+    async def states(self, request: api.StatesRequest) -> api.StatesResponse:
+        """Look up users in the roster."""
+        return await self._call("POST", "/roster/states", request, api.StatesResponse)
 
     async def roster(self) -> api.RosterResponse:
         """Take a snapshot of the roster."""

@@ -23,6 +23,9 @@ from parley_shared.ids import MESSAGE_ID_MAX, USERNAME_MAX
 VERSION = 1
 PREFIX = f"/v{VERSION}"
 
+STATES_LIMIT = 500
+"""Users that one request looks up."""
+
 SHED_NOTICE_SECONDS = 5.0
 """How long a gateway is unready before it closes what it was told to shed. Probes and the ingress need as
 much to see it; who is closed sooner comes back by the affinity cookie."""
@@ -461,6 +464,18 @@ class RosterResponse(Struct, kw_only=True):
     epoch: str
     version: int
     total: int
+    entries: list[RosterEntry]
+
+
+class StatesRequest(Struct, kw_only=True):
+    """``POST /v1/roster/states``: look up users, whom a snapshot need not hold."""
+
+    users: Annotated[list[Identifier], Meta(max_length=STATES_LIMIT)]
+
+
+class StatesResponse(Struct, kw_only=True):
+    """One entry for each of the users, in their order; of one who is not known, state -1 and version 0."""
+
     entries: list[RosterEntry]
 
 

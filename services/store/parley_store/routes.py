@@ -70,6 +70,7 @@ class Api:
             ("/history", _decoded(api.HistoryRequest, store.history)),
             ("/inbox", _decoded(api.InboxRequest, store.inbox)),
             ("/users", _decoded(api.UsersRequest, store.users)),
+            ("/roster/states", _decoded(api.StatesRequest, store.states)),
             ("/sessions/list", _decoded(people.SessionsRequest, store.people.sessions)),
             ("/sessions/revoke", _decoded(people.RevokeRequest, store.people.revoke)),
             ("/relations/set", _decoded(people.RelateRequest, store.people.relate)),

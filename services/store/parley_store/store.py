@@ -64,6 +64,9 @@ class Store(Protocol):
     async def roster(self) -> api.RosterResponse:
         """Take a snapshot of the roster."""
 
+    async def states(self, request: api.StatesRequest) -> api.StatesResponse:
+        """Look up users in the roster."""
+
     async def lease(self, request: api.LeaseRequest) -> api.LeaseResponse:
         """Take or renew a gateway's lease."""
 

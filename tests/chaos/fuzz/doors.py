@@ -75,6 +75,7 @@ STORE: Final[Mapping[str, Any]] = {
     "/v1/history": {"user": "a", "peer": "b", "before": 5, "limit": 10},
     "/v1/inbox": {"user": "a", "epoch": "abc", "after": 1, "limit": 10},
     "/v1/users": {"user": "a", "query": "u", "after": None, "limit": 10},
+    "/v1/roster/states": {"users": ["a", "b"]},
     "/v1/gateways/lease": {
         "gateway": _GATEWAY,
         "address": "h:1",

@@ -94,6 +94,11 @@ class FakeStore:
         answer: api.UsersResponse = await self._answer("users", request)
         return answer
 
+    async def states(self, request: api.StatesRequest) -> api.StatesResponse:
+        """See `Store`."""
+        answer: api.StatesResponse = await self._answer("states", request)
+        return answer
+
     async def roster(self) -> api.RosterResponse:
         """See `Store`."""
         answer: api.RosterResponse = await self._answer("roster", None)

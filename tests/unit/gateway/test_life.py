@@ -284,15 +284,6 @@ def position(packet: list[Any]) -> api.Position:
     return found
 
 
-def people(*users: tuple[str, str, bool], after: str | None = None) -> api.UsersResponse:
-    """Answer a search for users, each with their name and whether they are online."""
-    found = [
-        api.UserEntry(user=user, username=name, connected=online, seq=0, unread=0)
-        for user, name, online in users
-    ]
-    return api.UsersResponse(users=found, after=after)
-
-
 async def test_who_is_absent_from_a_capped_snapshot_is_looked_up(bench: Bench) -> None:
     """With more users than it holds, a contact may just be less recent than others: only the store knows."""
 
@@ -301,21 +292,45 @@ async def test_who_is_absent_from_a_capped_snapshot_is_looked_up(bench: Bench) -
         answer.total = 1000
         return answer
 
-    answers = {
-        ("Bob", None): people(("b1", "bob", True), ("b2", "Bob", False), after="more"),
-        ("Bob", "more"): people(("bob", "Bob", True), ("x", "Bobby", True)),
-        ("Carol", None): people(("carol", "Carol", False)),
-        ("Dave", None): people(("x", "Davenport", True), after="more"),
-        ("Erin", None): people(),
+    known = {
+        "bob": (ONLINE, 2),
+        "carol": (OFFLINE, 7),
+        "grace": (ONLINE, 8),
+        "old": (OFFLINE, 3),
+        "gone": (OFFLINE, 6),
+        "back": (ONLINE, 9),
     }
-    bench.store.prepare("users", ParleyError(UNAVAILABLE), *[lambda ask: answers[ask.query, ask.after]] * 10)
+
+    def look_up(ask: api.StatesRequest) -> api.StatesResponse:
+        states = [(user, *known.get(user, (-1, 0))) for user in ask.users]
+        return api.StatesResponse(entries=[api.RosterEntry(user, user, *state) for user, *state in states])
+
+    bench.store.prepare("states", ParleyError(UNAVAILABLE), look_up)
     await reload(
-        bench, crowd(5, bob=ONLINE, carol=ONLINE, dave=ONLINE, erin=ONLINE, frank=ONLINE, grace=OFFLINE)
+        bench, crowd(5, bob=ONLINE, carol=ONLINE, erin=ONLINE, frank=ONLINE, grace=OFFLINE, ivan=ONLINE)
     )
-    socket = enter(bench, ["bob", "carol", "dave", "erin", "grace"])
-    await reload(bench, crowd(9, heidi=ONLINE))
-    assert sorted(socket.events("user disconnected")) == ["carol", "dave", "erin"]
-    assert "Frank" not in {ask.query for ask in bench.store.requests("users")}
+    # The last four were in no snapshot: the versions tell whether something has happened since.
+    socket = enter(bench, ["bob", "carol", "erin", "grace", "ivan", "old", "gone", "back", "nobody"])
+    await reload(bench, crowd(9, heidi=ONLINE, ivan=ONLINE))
+    assert sorted(socket.events("user disconnected")) == ["carol", "erin", "gone"]
+    assert sorted(user["userID"] for user in socket.events("user connected")) == ["back", "grace"]
+    (again, asked) = bench.store.requests("states")
+    assert sorted(asked.users) == sorted({"bob", "carol", "erin", "grace", "old", "gone", "back", "nobody"})
+    assert again == asked
+
+
+async def test_in_another_numbering_all_absent_contacts_are_told(bench: Bench) -> None:
+    """Their versions cannot be compared with what was known."""
+    answer = snapshot(5, bob=ONLINE)
+    answer.total = 1000
+    await reload(bench, answer)
+    socket = enter(bench, ["old"])
+    other = snapshot(9, bob=ONLINE)
+    other.total, other.epoch = 1000, "another"
+    found = [api.RosterEntry("old", "old", OFFLINE, 3)]
+    bench.store.prepare("states", lambda _: api.StatesResponse(entries=found))
+    await reload(bench, other)
+    assert socket.events("user disconnected") == ["old"]
 
 
 async def test_a_store_that_is_away_does_not_make_a_gateway_unready_after_a_gap(bench: Bench) -> None:

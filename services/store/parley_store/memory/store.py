@@ -146,6 +146,15 @@ class MemoryStore:
             entries=entries[: self.state.config.roster_limit],
         )
 
+    async def states(self, request: api.StatesRequest) -> api.StatesResponse:
+        """Look up users in the roster."""
+        return api.StatesResponse(
+            entries=[
+                self.state.roster.get(user) or api.RosterEntry(user=user, username="", state=-1, version=0)
+                for user in request.users
+            ]
+        )
+
     async def lease(self, request: api.LeaseRequest) -> api.LeaseResponse:
         """Take or renew a gateway's lease."""
         info = gateway_info(request, beat=now_ms())

@@ -113,6 +113,17 @@ class Roster:
             if packed is not None
         }
 
+    async def look_up(self, users: Sequence[str]) -> api.StatesResponse:
+        """Make an entry for each user, also for those that are not known."""
+        states = await self.states(users)
+        entries = [
+            api.RosterEntry(user=user, username=username_of(state), state=state.state, version=state.version)
+            if (state := states.get(user))
+            else api.RosterEntry(user=user, username="", state=-1, version=0)
+            for user in users
+        ]
+        return api.StatesResponse(entries=entries)
+
     async def names(self, users: Iterable[str]) -> dict[str, str]:
         """Look up usernames; those of unknown users are left out."""
         states = await self.states(list(users))

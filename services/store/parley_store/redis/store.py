@@ -196,6 +196,10 @@ class RedisStore:
         """Take a snapshot of the roster."""
         return await self._roster.snapshot()
 
+    async def states(self, request: api.StatesRequest) -> api.StatesResponse:
+        """Look up users in the roster."""
+        return await self._roster.look_up(request.users)
+
     async def lease(self, request: api.LeaseRequest) -> api.LeaseResponse:
         """Take or renew a gateway's lease."""
         return await self._gateways.lease(request)
