@@ -6,7 +6,7 @@ import pytest
 
 from parley_shared import api
 from parley_shared.errors import LAPSED, MALFORMED, ParleyError
-from tests.contract.world import World
+from tests.contract.world import RedisWorld, World
 
 
 async def test_who_opens_a_session_is_online(world: World) -> None:
@@ -187,6 +187,33 @@ async def test_a_lease_given_back_is_reaped_at_once(world: World) -> None:
     assert (await world.store.gateways()).gateways == []
 
 
+@pytest.mark.settings(LEASE="1s")
+async def test_only_users_of_dead_gateways_count_as_ghosts(redis_world: RedisWorld) -> None:
+    """A gateway that left in order has none, though it had users left; one that died has all of its own."""
+    world = redis_world
+    await world.gateways("g1", "g2", "g3")
+    await world.open("g1", "ann")
+    for name in ("bob", "cem"):
+        await world.open("g2", name)
+    await world.open("g3", "dan")
+
+    async def released() -> bool:
+        for gateway in ("g2", "g3"):
+            await world.lease(gateway)
+        return await _is(world, "ann", 0)
+
+    await world.store.release(api.ReleaseRequest(gateway="g1"))
+    await world.eventually(released)
+    assert _ghosts(world) == 0
+
+    async def reaped() -> bool:
+        await world.lease("g3")
+        return await _is(world, "bob", 0) and await _is(world, "cem", 0)
+
+    await world.eventually(reaped)
+    assert _ghosts(world) == 2
+
+
 async def test_a_probe_comes_back(world: World) -> None:
     """A nonce travels through the gateway's own stream; without a stream it is told so."""
     await world.gateways("g1")
@@ -251,3 +278,7 @@ async def _is(world: World, username: str, state: int) -> bool:
 
 async def _gone(world: World, user: api.Opened) -> bool:
     return any(change.user == user.user and change.state == 0 for change in await world.log())
+
+
+def _ghosts(world: RedisWorld) -> float | None:
+    return world.metrics.registry.get_sample_value("parley_store_ghosts_reaped_total")

@@ -130,7 +130,13 @@ class Clock:
         names = (keys.LEASES, keys.INFO, keys.REAPING, keys.LOOKS)
         ended = await self._base.topology.call_once(scripts.LAPSE, keys.GATEWAYS, names, (age_ms, gateway))
         if ended and not gateway:
-            logger.warning("leases have lapsed", extra={"gateways": texts(ended)})
+            lapsed = texts(ended)
+            logger.warning("leases have lapsed", extra={"gateways": lapsed})
+            # Counted here: whoever reaps them cannot tell them from those that have given their lease back.
+            held = await self._base.topology.run(
+                [(name, ("ZCARD", keys.sockets(name))) for name in lapsed], "leases"
+            )
+            self._base.metrics.reaped.inc(sum(held))
 
     async def _run(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -191,7 +197,6 @@ class Clock:
             await self._registry.lose(gateway, [(pid, "") for pid in some])
             # Also those that another gateway has taken over: they are no longer this one's.
             await base.topology.run([(gateway, ("SREM", keys.pids(gateway), *some))], "reap")
-        base.metrics.reaped.inc(total)
         logger.info("gateway reaped", extra={"gateway": gateway, "users": total})
 
     async def _some(self, gateway: str, command: Command) -> list[str]:
