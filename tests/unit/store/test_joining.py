@@ -77,6 +77,33 @@ async def test_the_first_does_not_wait_and_the_next_go_together() -> None:
     assert backend.calls == [["1"], ["2", "3", "4", "5", "6"]]
 
 
+async def test_a_group_holds_each_message_as_it_was_sent() -> None:
+    """Nothing of a message is lost when its batch is joined with another, nor which gateways want items."""
+    stored: list[api.AppendRequest] = []
+
+    async def append(request: api.AppendRequest) -> api.AppendResponse:
+        stored.append(request)
+        return api.AppendResponse(results=[api.Appended() for _ in request.messages])
+
+    def sent(number: int) -> api.AppendRequest:
+        send = api.Send(
+            id=f"id-{number}",
+            from_=f"from-{number}",
+            from_name=f"name-{number}",
+            to=f"to-{number}",
+            content=f"content-{number}",
+            pid=f"pid-{number}",
+            socket=f"socket-{number}",
+        )
+        return api.AppendRequest(gateway="g", deadline=1000, messages=[send], inline=[f"g{number}"])
+
+    joiner = Joiner(append)
+    await joiner.append(batch("g1", 1))
+    await asyncio.gather(*[joiner.append(sent(number)) for number in (2, 3)])
+    assert stored[1].messages == [*sent(2).messages, *sent(3).messages]
+    assert stored[1].inline == ["g2", "g3"]
+
+
 async def test_a_group_has_the_earliest_deadline() -> None:
     """Nothing of a group is stored after the deadline of any of its batches."""
     backend = Backend()

@@ -12,6 +12,7 @@ import pytest
 from parley_gateway.store_http import Pool
 from parley_shared.errors import ParleyError
 from parley_store.server import Answer, Request, Server
+from tests.harness.waiting import eventually
 
 BODY_BYTES = 200_000
 
@@ -154,6 +155,24 @@ async def test_an_idle_connection_is_closed(echo: Echo) -> None:
     server = Server(echo, body_bytes=10, idle_seconds=0.05)
     await server.start("127.0.0.1", 0)
     assert await talk(server, b"GET / HT") == b""
+    await server.close(1)
+
+
+async def test_a_connection_in_use_is_not_closed_with_idle_ones(echo: Echo) -> None:
+    """Only what has asked nothing for its time is closed; the time begins anew with each answer."""
+    server = Server(echo, body_bytes=10, idle_seconds=0.05)
+    await server.start("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    await eventually(lambda: server.connections)
+    (connection,) = server.connections
+    connection.idle_since += 3600  # as if it was always just used
+    # The other one's end says that all were looked at.
+    assert await talk(server, b"GET / HT") == b""
+    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    assert connection.idle_since <= asyncio.get_running_loop().time()
+    await reader.read()
+    writer.close()
     await server.close(1)
 
 
