@@ -68,6 +68,11 @@ def gateway(*, lost: bool) -> str:
     return next(name for name in (f"gateway-{n}" for n in range(100)) if on_lost(name) == lost)
 
 
+def elsewhere(prefix: str) -> str:
+    """Make an id that does not lie on the lost server."""
+    return next(name for name in (f"{prefix}-{n}" for n in range(100)) if not on_lost(name))
+
+
 async def user(
     world: RedisWorld, at: str, *, lost: bool, peer: str = "", between: bool = False
 ) -> api.Opened:
@@ -81,6 +86,7 @@ async def user(
         between: Where that is.
     """
     item = world.open_item("somebody")
+    item.new_session, item.new_pid = elsewhere(item.new_session), elsewhere(item.new_pid)
     item.new_user = next(
         name
         for name in (f"{item.new_user}-{n}" for n in range(1000))
@@ -350,3 +356,74 @@ async def test_read_marks_and_typing_pass_where_they_can(world: RedisWorld, node
     told = (await world.items(home))[start:]
     assert {item.reader for item in told if isinstance(item, api.ReadDelivery)} == {gone.user, bob.user}
     assert [item.to for item in told if isinstance(item, api.TypingDelivery)] == [bob.user]
+
+
+async def test_sessions_open_and_recover_where_they_can(world: RedisWorld, nodes: list[RedisServer]) -> None:
+    """Whose session, user, or recovery id lies on the lost server fails alone."""
+    home = gateway(lost=False)
+    await world.gateways(home)
+    ann = await user(world, home, lost=False)
+    gone = await user(world, home, lost=True)
+    position = await world.position(ann)
+    new = world.open_item("new")
+    new.new_session, new.new_user, new.new_pid = (elsewhere(part) for part in ("s", "u", "p"))
+    back = [world.open_item(session=each.session) for each in (ann, gone)]
+    for item in back:
+        item.new_pid = elsewhere(item.new_pid)
+    recovers = [
+        api.Recover(version=1000 + number, pid=each.pid or "", position=position, socket=f"again-{number}")
+        for number, each in enumerate((ann, gone))
+    ]
+    await lose(world, nodes[LOST])
+
+    opened = await world.open_all(home, [new, *back])
+    recovered = (await world.store.recover(api.RecoverRequest(gateway=home, recovers=recovers))).results
+
+    assert [result.opened is not None for result in opened] == [True, True, False]
+    assert opened[2].failure is not None
+    assert opened[2].failure.code == UNAVAILABLE.name
+    assert [result.recovered is not None for result in recovered] == [True, False]
+    assert recovered[1].failure is not None
+    assert recovered[1].registered == gone.user
+    states = await world.states()
+    assert states["new"] == 1
+
+
+async def test_a_registration_without_an_answer_is_taken_back(
+    world: RedisWorld, nodes: list[RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server goes away while gateways are registered: it may yet do it, so the gateway learns with whom."""
+    home = gateway(lost=False)
+    await world.gateways(home)
+    ann = await user(world, home, lost=False)
+    gone = await user(world, home, lost=True)
+    opens = [world.open_item(session=each.session) for each in (gone, ann)]
+    for item in opens:
+        item.new_pid = elsewhere(item.new_pid)
+    before(monkeypatch, world.redis._sessions._registry, "attach", nodes[LOST].pause)
+
+    gone_again, ann_again = await world.open_all(home, opens)
+
+    assert ann_again.opened is not None
+    assert gone_again.failure is not None
+    assert (gone_again.failure.code, gone_again.registered) == (UNAVAILABLE.name, gone.user)
+
+
+async def test_who_leaves_is_taken_off_where_that_can_be(world: RedisWorld, nodes: list[RedisServer]) -> None:
+    """The request fails and is repeated; until then the others are offline already."""
+    home = gateway(lost=False)
+    await world.gateways(home)
+    ann = await user(world, home, lost=False)
+    gone = await user(world, home, lost=True)
+    detaches = [api.Detach(user=each.user, version=1000) for each in (gone, ann)]
+    sockets = [api.LostSocket(pid=each.pid or "") for each in (gone, ann)]
+    request = api.PresenceRequest(gateway=home, detaches=detaches, lost=sockets)
+    await lose(world, nodes[LOST])
+
+    with pytest.raises(ParleyError) as raised:
+        await world.store.presence(request)
+
+    assert raised.value.code is UNAVAILABLE
+    assert await world.raw.hget(f"user:{{{ann.user}}}", "gateways") == b""
+    assert await world.raw.zrange(f"sockets:{{{home}}}", 0, -1) == [gone.user.encode()]
+    assert await world.raw.hexists(f"recover:{{{ann.pid}}}", "lost")

@@ -82,16 +82,37 @@ class Recovery:
         self._log = RosterLog(base, roster)
 
     async def recover(self, request: api.RecoverRequest) -> api.RecoverResponse:
-        """Take over lost sockets."""
+        """Take over lost sockets.
+
+        When that fails because one server of several is away, each is recovered alone: a recovery may be
+        repeated.
+        """
         attempts = [_Attempt(recover) for recover in request.recovers]
-        # What begins together here and below, travels to Redis together.
-        head, _ = await asyncio.gather(self._log.advance(), self._find(attempts))
-        await self._look_back(attempts, head)
-        results = await self._take_over(request.gateway, attempts)
+        try:
+            results = await self._recover(request.gateway, attempts)
+        except ParleyError as error:
+            if not error.code.retryable or not self._base.topology.partly_away:
+                raise
+            alone = [self._recover_alone(request.gateway, _Attempt(a.recover, user=a.user)) for a in attempts]
+            results = await asyncio.gather(*alone)
         for result in results:
             if result.failure is None:
                 self._base.metrics.recoveries.labels(result.reason or "recovered").inc()
         return api.RecoverResponse(results=results)
+
+    async def _recover_alone(self, gateway: str, attempt: _Attempt) -> api.RecoverResult:
+        try:
+            (result,) = await self._recover(gateway, [attempt])
+        except ParleyError as error:
+            # Perhaps the gateway is registered, though the answer was lost: it takes that back.
+            return api.RecoverResult(failure=failure(error), registered=attempt.user or None)
+        return result
+
+    async def _recover(self, gateway: str, attempts: Sequence[_Attempt]) -> list[api.RecoverResult]:
+        # What begins together here and below, travels to Redis together.
+        head, _ = await asyncio.gather(self._log.advance(), self._find(attempts))
+        await self._look_back(attempts, head)
+        return await self._take_over(gateway, attempts)
 
     async def _find(self, attempts: Sequence[_Attempt]) -> None:
         """Find what the pids stand for."""

@@ -127,21 +127,32 @@ class Registry:
 
         Returns:
             How many registrations there were.
+
+        Raises:
+            ParleyError: ``unavailable``: the gateway could not be taken off some. It was off all others.
         """
         base = self._base
-        results = await base.topology.call(
+        answers = await base.topology.call_partly(
             scripts.DETACH,
             [(user, (keys.user(user), keys.presence(user)), (version,)) for user, version in users],
             (gateway,),
         )
-        alone = [user for (user, _), (left, _) in zip(users, results, strict=True) if not left]
+        failures = [answer for answer in answers if isinstance(answer, ParleyError)]
+        done = [
+            (*each, *answer)
+            for each, answer in zip(users, answers, strict=True)
+            if not isinstance(answer, ParleyError)
+        ]
+        alone = [user for user, _, left, _ in done if not left]
         if alone:
             grace_ms = int(base.config.offline_grace_seconds * 1000)
             await base.topology.call_once(scripts.DUE, keys.ROSTER, (keys.DUE,), (grace_ms, *alone))
         # Last, so that the reaper finds them when this was interrupted.
-        versions = [part for user, version in users for part in (version, user)]
+        versions = [part for user, version, *_ in done for part in (version, user)]
         await base.topology.call_once(scripts.WITHDRAW, gateway, (keys.sockets(gateway),), versions)
-        return sum(removed for _, removed in results)
+        for failure in failures:
+            raise failure
+        return sum(removed for *_, removed in done)
 
     async def lose(self, gateway: str, pids: Sequence[tuple[str, str]]) -> None:
         """Start the recovery window of sockets (pid and socket id, which may be empty) that are gone.

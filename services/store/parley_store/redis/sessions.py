@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import NamedTuple
 
 from msgspec import Raw
@@ -52,9 +52,42 @@ class Sessions:
     async def open(self, request: api.OpenRequest) -> api.OpenResponse:
         """Find or make sessions and register the gateway with their users.
 
+        When that fails because one server of several is away, each is opened alone: an open may be repeated.
+        """
+        gateway, opens = request.gateway, request.opens
+        users: dict[int, str] = {}
+        try:
+            return api.OpenResponse(results=await self._open_all(gateway, opens, users))
+        except ParleyError as error:
+            if not error.code.retryable or not self._base.topology.partly_away:
+                raise
+        alone = [self._open_alone(gateway, open_, users.get(index)) for index, open_ in enumerate(opens)]
+        return api.OpenResponse(results=await asyncio.gather(*alone))
+
+    async def _open_alone(self, gateway: str, open_: api.Open, user: str | None) -> api.OpenResult:
+        users = {} if user is None else {0: user}
+        try:
+            (result,) = await self._open_all(gateway, [open_], users)
+        except ParleyError as error:
+            # Perhaps the gateway is registered, though the answer was lost: it takes that back.
+            return api.OpenResult(failure=failure(error), registered=users.get(0))
+        return result
+
+    async def _open_all(
+        self, gateway: str, opens: Sequence[api.Open], users: dict[int, str]
+    ) -> list[api.OpenResult]:
+        """Find or make sessions and register; ``users`` learns with whom, by place, before that happens."""
+        found = await self._sessions(opens)
+        users.update({index: each.user for index, each in enumerate(found) if isinstance(each, Found)})
+        return await self._open(gateway, opens, found)
+
+    async def _open(
+        self, gateway: str, asked: Sequence[api.Open], found: Sequence[Found | ParleyError]
+    ) -> list[api.OpenResult]:
+        """Register the gateway with users, and tell how they stand.
+
         The gateway's slot comes before the user's, so that the reaper finds whoever is registered.
         """
-        found = await self._sessions(request.opens)
         results = [
             api.OpenResult(failure=failure(session)) if isinstance(session, ParleyError) else api.OpenResult()
             for session in found
@@ -62,14 +95,14 @@ class Sessions:
         opening = [index for index, session in enumerate(found) if isinstance(session, Found)]
         sessions = [session for session in found if isinstance(session, Found)]
         if not sessions:
-            return api.OpenResponse(results=results)
-        opens = [request.opens[index] for index in opening]
+            return results
+        opens = [asked[index] for index in opening]
         # What begins together here, travels to Redis together.
         try:
             await asyncio.gather(
                 self._make(opens, sessions),
                 self._registry.enrol(
-                    request.gateway,
+                    gateway,
                     [(session.user, open_.version) for session, open_ in zip(sessions, opens, strict=True)],
                     [open_.new_pid for open_ in opens if open_.recovery],
                 ),
@@ -79,11 +112,11 @@ class Sessions:
                 raise
             for index in opening:
                 results[index].failure = failure(error)
-            return api.OpenResponse(results=results)
+            return results
         _, (standings, changes) = await asyncio.gather(
-            self._hold(request.gateway, opens, sessions),
+            self._hold(gateway, opens, sessions),
             self._registry.attach(
-                request.gateway,
+                gateway,
                 [
                     Registration(session.user, open_.version, session.username)
                     for open_, session in zip(opens, sessions, strict=True)
@@ -108,7 +141,7 @@ class Sessions:
                 answer.opened.relations = found_relations
             ended = api.OpenResult(failure=failure(UNKNOWN_SESSION), registered=session.user)
             results[index] = ended if session.session in gone else answer
-        return api.OpenResponse(results=results)
+        return results
 
     async def attach(self, request: api.AttachRequest) -> api.AttachResponse:
         """Register the gateway again with users it holds."""
@@ -136,11 +169,17 @@ class Sessions:
 
     async def presence(self, request: api.PresenceRequest) -> api.Done:
         """Take users off the gateway, start recovery windows, renew what is in use."""
+        steps: list[Coroutine[None, None, object]] = [
+            self._registry.lose(request.gateway, [(lost.pid, lost.socket) for lost in request.lost]),
+            self._renew(request.touches, request.pids),
+        ]
         if request.detaches:
             detaches = [(detach.user, detach.version) for detach in request.detaches]
-            await self._registry.detach(request.gateway, detaches)
-        await self._registry.lose(request.gateway, [(lost.pid, lost.socket) for lost in request.lost])
-        await self._renew(request.touches, request.pids)
+            steps.append(self._registry.detach(request.gateway, detaches))
+        # Each as far as it can be done now, whatever becomes of the others; a repeat does the rest.
+        for answer in await asyncio.gather(*steps, return_exceptions=True):
+            if isinstance(answer, BaseException):
+                raise answer
         return api.Done()
 
     async def _opened(

@@ -102,6 +102,11 @@ class Topology(ABC):
             return lives[0]
         return hashlib.blake2b(":".join(lives).encode(), digest_size=6).hexdigest()
 
+    @property
+    def partly_away(self) -> bool:
+        """Whether some servers are away while others are there."""
+        return len({bool(node.incarnation) for node in self.nodes()}) > 1
+
     def lost(self, tags: Iterable[str]) -> bool:
         """Whether one of some tags lies with a server that is away while others are there."""
         if not any(node.incarnation for node in self.nodes()):
