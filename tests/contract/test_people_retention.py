@@ -78,17 +78,17 @@ async def test_a_conversation_is_visited_before_it_is_noted(redis_world: RedisWo
     world = redis_world
     ann, bob = await two(world)
     topology = world.redis._base.topology
-    call = topology.call
+    call = topology.call_partly
 
     async def die(script: object, *arguments: object, **options: object) -> object:
         if script is scripts.NOTE:
             raise ConnectionError("the store dies here")
         return await call(script, *arguments, **options)  # type: ignore[arg-type]
 
-    topology.call = die  # type: ignore[method-assign,assignment]
+    topology.call_partly = die  # type: ignore[method-assign,assignment]
     with pytest.raises(ConnectionError):
         await world.send(ann, bob)
-    topology.call = call  # type: ignore[method-assign]
+    topology.call_partly = call  # type: ignore[method-assign]
     assert await world.raw.zcard("{conversations}:due") == 1
 
 

@@ -58,7 +58,7 @@ class _Answers:
 class _Stored:
     """A message that has its place in its conversation."""
 
-    __slots__ = ("at", "body", "conversation", "gateways", "index", "numbered", "outcomes", "send", "seq")
+    __slots__ = ("at", "body", "conversation", "index", "numbered", "outcomes", "send", "seq")
 
     def __init__(
         self, index: int, send: api.Send, conversation: str, start: bytes, numbered: Sequence[Any]
@@ -70,7 +70,6 @@ class _Stored:
         self.numbered = numbered
         self.body = finish(start, self.seq, self.at)
         self.outcomes: list[tuple[str, Outcome]] = []  # by user
-        self.gateways: set[str] = set()
 
 
 class Messages:
@@ -122,8 +121,9 @@ class Messages:
         inline = deliveries.take(request.inline)
         untold = await deliveries.publish(self._base)
         for message in stored if untold else ():
-            for gateway in message.gateways.intersection(untold):
-                answers.fail(message.index, untold[gateway])
+            for _, outcome in message.outcomes:
+                for gateway in untold.keys() & outcome.gateways:
+                    answers.fail(message.index, untold[gateway])
         if not inline:
             self._raise_if_all_failed(sends, answers)
         return api.AppendResponse(results=answers.results, items=inline)
@@ -135,7 +135,7 @@ class Messages:
         """
         if answers.error is None or any(answers.good(index) for index in range(len(sends))):
             return
-        if not all(self._base.topology.lost(_tags(send)) for send in sends):
+        if not all(self._base.topology.lost((*_tags(send), keys.CONVERSATIONS)) for send in sends):
             raise answers.error
 
     async def _lives(self, sends: Sequence[api.Send], answers: _Answers) -> Lives:
@@ -225,7 +225,6 @@ class Messages:
                 self._recipients.forget(reference.user)
             else:
                 message.outcomes.append((reference.user, outcome))
-                message.gateways.update(outcome.gateways)
         return filled
 
     async def _confirm(
