@@ -403,10 +403,19 @@ class Sessions:
             return [None] * len(items)
 
         try:
-            await self._each(batch, ask, None)
+            await self._until_answered(lambda: ask(batch), ATTEMPTS)
         except ParleyError as error:
-            # Lapsed: the reaper does the same for all users of this gateway.
-            logger.info("departures were not taken", extra={"code": error.code.name, "size": len(batch)})
+            if error.code is INTERNAL and len(batch) > 1:
+                # It fails on one of them, which must not take the others with it.
+                for item in batch:
+                    await self._send_departures([item])
+            elif error.code is not INTERNAL and error.code.retryable:
+                # The store has done what it could. Who leaves from now on does not wait for the rest.
+                for item in batch:
+                    self._depart(item)
+            else:
+                # Lapsed: the reaper does the same for all users of this gateway.
+                logger.info("departures were not taken", extra={"code": error.code.name, "size": len(batch)})
         return [None] * len(batch)
 
     async def touch_all(self) -> None:

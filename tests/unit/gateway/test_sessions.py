@@ -19,7 +19,7 @@ from parley_gateway.roster import Roster
 from parley_gateway.sessions import FAULTS, Sessions, claims
 from parley_gateway.sio import ConnectRefused, TransportRefused
 from parley_shared import api
-from parley_shared.errors import INTERNAL, UNAVAILABLE, ParleyError
+from parley_shared.errors import INTERNAL, UNAVAILABLE, Code, ParleyError
 from parley_shared.tasks import TaskGroup
 from tests.unit.gateway.fake_sockets import FakeSocket
 from tests.unit.gateway.fake_store import FakeStore
@@ -296,6 +296,38 @@ async def test_departures_are_repeated_until_taken(bench: Bench) -> None:
     bench.sessions.disconnect(socket)  # type: ignore[arg-type]
     await bench.sessions.settled()
     assert len(bench.store.requests("presence")) == 3
+
+
+@pytest.mark.parametrize("error", [UNAVAILABLE, INTERNAL])
+async def test_a_departure_that_cannot_be_taken_holds_up_no_other(
+    bench: Bench, error: Code, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a server of a cluster away, or a fault with one user, who leaves later is offline at once."""
+    monkeypatch.setattr("parley_gateway.sessions.ATTEMPTS", 2)
+    monkeypatch.setattr("parley_gateway.sessions.FAULTS", 2)
+    back = False
+    taken: set[str] = set()
+
+    def presence(request: api.PresenceRequest) -> api.Done:
+        users = {item.user for item in request.detaches}
+        if "bob" in users and not back:
+            if error is UNAVAILABLE:
+                taken.update(users - {"bob"})  # the store does what it can
+            raise ParleyError(error)
+        taken.update(users)
+        return api.Done()
+
+    bench.store.prepare("presence", *[presence] * 100)
+    bench.sessions._depart(api.Detach(user="bob", version=1))
+    if error is UNAVAILABLE:
+        await until(lambda: bench.store.requests("presence"))
+    bench.sessions._depart(api.Detach(user="alice", version=1))
+    await until(lambda: "alice" in taken)
+    assert "bob" not in taken
+    back = True
+    await bench.sessions.settled()
+    # What the store is unable to carry out is given up: its own look after users finds them.
+    assert ("bob" in taken) == (error is UNAVAILABLE)
 
 
 async def test_a_recovered_socket_gets_what_it_missed(bench: Bench) -> None:
