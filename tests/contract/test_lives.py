@@ -178,6 +178,16 @@ async def test_gateways_that_end_together_are_reaped_together(redis_world: Redis
     assert not await world.raw.keys("sockets:*")
 
 
+async def test_the_only_server_is_waited_for(own: tuple[RedisWorld, RedisServer]) -> None:
+    """After an exchange that failed it is looked at anew, and the next request goes on when it answers."""
+    world, _ = own
+    await world.gateways("g1")
+    ann = await world.open("g1", "ann")
+    (node,) = world.redis._base.topology.nodes()
+    node.incarnation, node._away = "", True  # as after an exchange that failed
+    assert (await world.send(ann, ann)).seq == 1
+
+
 async def test_only_another_life_is_logged_as_one(
     own: tuple[RedisWorld, RedisServer], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -42,7 +42,7 @@ async def test_commands_that_begin_in_one_turn_are_written_in_one_piece() -> Non
     """Callers that do not wait for each other share an exchange; one that comes later has its own."""
     written: list[int] = []
     tasks = TaskGroup("test")
-    node = Node("redis", lambda: cast("AbstractConnection", _Connection(written)), 5, tasks)
+    node = Node("redis", lambda: cast("AbstractConnection", _Connection(written)), 5, tasks, alone=True)
     node.incarnation = "life-1"
 
     one, two, three = await asyncio.gather(
@@ -60,7 +60,7 @@ async def test_a_connection_that_waits_for_answers_is_left_alone() -> None:
     """Commands that come during an exchange go over another connection."""
     written: list[int] = []
     tasks = TaskGroup("test")
-    node = Node("redis", lambda: cast("AbstractConnection", _Connection(written)), 5, tasks)
+    node = Node("redis", lambda: cast("AbstractConnection", _Connection(written)), 5, tasks, alone=True)
     node.incarnation = "life-1"
 
     first = asyncio.ensure_future(node.exchange([("A",)]))

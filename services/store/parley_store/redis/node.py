@@ -36,6 +36,7 @@ class Node:
         make: Makes an unconnected connection.
         timeout_seconds: For one exchange.
         tasks: Owns the connections' tasks.
+        alone: It is the only server.
 
     Attributes:
         memory_bytes: What its data took at the last look.
@@ -48,8 +49,11 @@ class Node:
         make: Callable[[], AbstractConnection],
         timeout_seconds: float,
         tasks: TaskGroup,
+        *,
+        alone: bool,
     ) -> None:
         self.name = name
+        self._alone = alone
         self.incarnation = ""
         self._last_life = ""
         self._away = False
@@ -118,15 +122,15 @@ class Node:
     async def find(self) -> None:
         """See that it is known which life the server is in.
 
-        Nobody waits for a server that was away just now; it is looked at meanwhile. One that hangs would hold
-        up what lies on others until that is too late as well.
+        Nobody waits for one of several that was away just now; it is looked at meanwhile. One that hangs
+        would hold up what lies on others until that is too late as well.
 
         Raises:
             ParleyError: ``unavailable``.
         """
         if self.incarnation:
             return
-        if not self._away:
+        if self._alone or not self._away:
             await self.refresh()
             return
         self._look_anew()

@@ -224,7 +224,8 @@ class OneServer(Topology):
     ) -> None:
         super().__init__(metrics)
         self._client = client
-        self._node = Node(name, client.connection_pool.make_connection, timeout_seconds, tasks)
+        make = client.connection_pool.make_connection
+        self._node = Node(name, make, timeout_seconds, tasks, alone=True)
 
     async def run_all(self, work: Sequence[Work]) -> list[Any]:
         """Carry out commands."""
@@ -375,7 +376,9 @@ class Cluster(Topology):
             masters = {node.name: node for node in slots.values()}
             for name, master in masters.items():
                 if name not in self._nodes:
-                    self._nodes[name] = Node(name, _maker(master), self._timeout_seconds, self._tasks)
+                    self._nodes[name] = Node(
+                        name, _maker(master), self._timeout_seconds, self._tasks, alone=False
+                    )
             gone = [self._nodes.pop(name) for name in list(self._nodes) if name not in masters]
             self._owners = {slot: node.name for slot, node in slots.items()}
             self._keys = _keys(self._owners)
