@@ -158,8 +158,14 @@ class Lane:
             for item in chain.from_iterable(response.items.values()):
                 if isinstance(item, (api.Delivery, api.Nudge)):  # what a message makes
                     lanes.on_item(item)
+            failed = []
             for message, result in zip(batch, response.results, strict=True):
                 message.finish(result)
+                if result.failure is not None and result.failure.retryable:
+                    failed.append(message)
+            if failed:
+                # A server of the cluster that hangs may still carry out what it was asked.
+                self._doubt(failed)
             return
 
     def _doubt(self, batch: Sequence[Outgoing]) -> None:

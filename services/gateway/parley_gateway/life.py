@@ -23,7 +23,7 @@ from parley_gateway.metrics import Metrics
 from parley_gateway.roster import ONLINE, Roster
 from parley_gateway.store_client import Store
 from parley_shared import api, ids
-from parley_shared.errors import ParleyError
+from parley_shared.errors import NOT_FOUND, ParleyError
 from parley_shared.tasks import TaskGroup
 
 logger = logging.getLogger(__name__)
@@ -348,9 +348,18 @@ class Life:
         found: list[api.RosterEntry] = []
         for first in range(0, len(users), api.STATES_LIMIT):
             request = api.StatesRequest(users=users[first : first + api.STATES_LIMIT])
-            answer = await self._insist(functools.partial(self._store.states, request), "roster")
+            answer = await self._insist(functools.partial(self._states, request), "roster")
             found += answer.entries
         return found
+
+    async def _states(self, request: api.StatesRequest) -> api.StatesResponse:
+        try:
+            return await self._store.states(request)
+        except ParleyError as error:
+            if error.code is not NOT_FOUND:
+                raise
+            # A store of the release before cannot tell; clients keep what they were told.
+            return api.StatesResponse(entries=[])
 
     async def _follow_roster(self) -> None:
         reader = StreamReader(

@@ -234,6 +234,21 @@ async def test_everybody_is_doubted_after_an_answer_that_was_lost(bench: Bench, 
     assert bench.doubted == ["all"]
 
 
+async def test_users_of_a_message_that_failed_alone_are_doubted(bench: Bench) -> None:
+    """A server of a cluster that hung may store it after all; what will not be stored is no cause."""
+    results = [
+        api.Appended(failure=api.Failure(code="unavailable", message="", retryable=True)),
+        api.Appended(failure=api.Failure(code="blocked", message="", retryable=False)),
+        api.Appended(seq=1, at=1),
+    ]
+    bench.store.prepare("append", api.AppendResponse(results=results))
+    lanes = bench.lanes()
+    for identifier, sender in (("1", "alice"), ("2", "carol"), ("3", "dave")):
+        lanes.submit(bench.message(identifier, sender))
+    await eventually(lambda: len(bench.results) == 3)
+    assert bench.doubted == ["alice", "bob"]
+
+
 async def test_nobody_is_doubted_without_a_cause(bench: Bench) -> None:
     """A batch that is answered at once costs nothing more."""
     bench.store.prepare("append", stored)

@@ -18,7 +18,7 @@ from parley_gateway.life import Callbacks, Life
 from parley_gateway.metrics import Metrics
 from parley_gateway.roster import OFFLINE, ONLINE, Roster
 from parley_shared import api
-from parley_shared.errors import UNAVAILABLE, ParleyError
+from parley_shared.errors import NOT_FOUND, UNAVAILABLE, ParleyError
 from parley_shared.tasks import TaskGroup
 from tests.harness.waiting import eventually
 from tests.unit.gateway.fake_sockets import FakeSocket
@@ -317,6 +317,17 @@ async def test_who_is_absent_from_a_capped_snapshot_is_looked_up(bench: Bench) -
     (again, asked) = bench.store.requests("states")
     assert sorted(asked.users) == sorted({"bob", "carol", "erin", "grace", "old", "gone", "back", "nobody"})
     assert again == asked
+
+
+async def test_a_store_of_the_release_before_is_not_asked_for_ever(bench: Bench) -> None:
+    """It cannot look contacts up: they stay as they were told, and the roster is loaded all the same."""
+    first, second = snapshot(5, bob=ONLINE), snapshot(9, carol=ONLINE)
+    first.total = second.total = 1000
+    await reload(bench, first)
+    socket = enter(bench, ["bob"])
+    bench.store.prepare("states", ParleyError(NOT_FOUND))
+    await reload(bench, second)
+    assert socket.events("user disconnected") == []
 
 
 async def test_in_another_numbering_all_absent_contacts_are_told(bench: Bench) -> None:
