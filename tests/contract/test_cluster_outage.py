@@ -15,7 +15,7 @@ from parley_shared.errors import UNAVAILABLE, ParleyError
 from parley_shared.ids import conversation_id
 from parley_store.redis import keys
 from tests.contract.servers import client, cluster, with_waitaof
-from tests.contract.world import FAR, RedisWorld, contents, make_config
+from tests.contract.world import FAR, RedisWorld, contents, half, make_config
 
 LOST = 1
 """The server that goes away: none of the keys that there is one of (roster, leases, visits) lies on it."""
@@ -116,18 +116,6 @@ def before(monkeypatch: pytest.MonkeyPatch, part: object, step: str, happens: Ca
         return await original(*arguments)
 
     monkeypatch.setattr(part, step, late)
-
-
-async def half(world: RedisWorld, monkeypatch: pytest.MonkeyPatch, item: api.Send) -> None:
-    """Store a message in its conversation and die before it is in an inbox."""
-
-    async def die(*_: object) -> list[object]:
-        raise ParleyError(UNAVAILABLE)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(world.redis._inboxes, "put", die)
-        with pytest.raises(ParleyError):
-            await world.append(item)
 
 
 def codes(results: list[api.Appended]) -> list[str]:

@@ -8,21 +8,8 @@ import pytest
 
 from parley_local.redis_server import RedisServer
 from parley_shared import api
-from parley_shared.errors import UNAVAILABLE, ParleyError
 from parley_store.redis import gaps
-from tests.contract.world import RedisWorld, contents, make_config
-
-
-async def _half(world: RedisWorld, monkeypatch: pytest.MonkeyPatch, item: api.Send) -> None:
-    """Store a message in its conversation and die before it is in an inbox."""
-
-    async def die(*_: object) -> list[object]:
-        raise ParleyError(UNAVAILABLE)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(world.redis._inboxes, "put", die)
-        with pytest.raises(ParleyError):
-            await world.append(item)
+from tests.contract.world import RedisWorld, contents, half, make_config
 
 
 async def test_the_next_message_brings_along_the_one_before(
@@ -34,7 +21,7 @@ async def test_the_next_message_brings_along_the_one_before(
     ann, bob = await world.open("g1", "ann"), await world.open("g2", "bob")
     await world.send(ann, bob, "one")
     item = world.send_item(ann, bob.user, "two")
-    await _half(world, monkeypatch, item)
+    await half(world, monkeypatch, item)
 
     three = await world.send(bob, ann, "three")
 
@@ -56,7 +43,7 @@ async def test_the_repeat_completes_what_was_begun(
     await world.gateways("g1")
     ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
     item = world.send_item(ann, bob.user, "one")
-    await _half(world, monkeypatch, item)
+    await half(world, monkeypatch, item)
     assert (await world.inbox(bob)).counter == 0
 
     (repeat,) = await world.append(item)
@@ -75,8 +62,8 @@ async def test_a_batch_fills_a_gap_once_for_all_its_messages(
     await world.gateways("g1")
     ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
     await world.send(ann, bob, "1")
-    await _half(world, monkeypatch, world.send_item(ann, bob.user, "2"))
-    await _half(world, monkeypatch, world.send_item(bob, ann.user, "3"))
+    await half(world, monkeypatch, world.send_item(ann, bob.user, "2"))
+    await half(world, monkeypatch, world.send_item(bob, ann.user, "3"))
 
     results = await world.append(
         world.send_item(ann, bob.user, "4"),
@@ -96,7 +83,7 @@ async def test_the_first_messages_of_a_conversation_may_come_in_any_order(
     world = redis_world
     await world.gateways("g1")
     ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
-    await _half(world, monkeypatch, world.send_item(ann, bob.user, "one"))
+    await half(world, monkeypatch, world.send_item(ann, bob.user, "one"))
 
     item = world.send_item(bob, ann.user, "two")
     results = await world.append(item, item)
@@ -115,7 +102,7 @@ async def test_what_is_too_old_for_news_is_history(
     await world.gateways("g1")
     ann, bob = await world.open("g1", "ann"), await world.open("g1", "bob")
     await world.send(ann, bob, "one")
-    await _half(world, monkeypatch, world.send_item(ann, bob.user, "two"))
+    await half(world, monkeypatch, world.send_item(ann, bob.user, "two"))
     monkeypatch.setattr(gaps, "NEWS_MS", -1)
 
     await world.send(ann, bob, "three")

@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
+import pytest
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
 from parley_shared import api
 from parley_shared.config import load
+from parley_shared.errors import UNAVAILABLE, ParleyError
 from parley_store.config import StoreConfig
 from parley_store.memory.store import MemoryStore
 from parley_store.metrics import Metrics
@@ -285,3 +287,15 @@ def decode(messages: Sequence[msgspec.Raw]) -> list[api.Message]:
 def contents(messages: Sequence[msgspec.Raw]) -> list[str]:
     """Read what messages say."""
     return [message.content for message in decode(messages)]
+
+
+async def half(world: RedisWorld, monkeypatch: pytest.MonkeyPatch, item: api.Send) -> None:
+    """Store a message in its conversation and die before it is in an inbox."""
+
+    async def die(*_: object) -> list[object]:
+        raise ParleyError(UNAVAILABLE)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.redis._inboxes, "put", die)
+        with pytest.raises(ParleyError):
+            await world.append(item)
